@@ -1,0 +1,30 @@
+# Every target sets up what it needs: a fresh clone needs only Python 3.11, pip, make and gcc.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench conformance clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## An agent that is killed, resumed, interrupted, rewound and forked
+	$(BIN)/python -m langcairn.demo
+
+test: $(STAMP)  ## The whole suite, on two processes
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)  ## Style, docstrings and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## Speed and size beside the official savers
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
