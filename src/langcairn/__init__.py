@@ -1,0 +1,42 @@
+"""langcairn keeps the checkpoints of LangGraph runs, at the cost of what changed."""
+
+from langcairn.checkpoint import Checkpoint
+from langcairn.errors import (
+    AmbiguousCheckpoint,
+    CairnError,
+    CheckpointNotFound,
+    CorruptData,
+    InvalidInput,
+    StoreClosed,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+    Unserializable,
+    UnsafeType,
+)
+from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.opening import open_store
+from langcairn.store import CheckpointStore
+from langcairn.stores import MemoryCheckpointStore, SqliteCheckpointStore
+
+__all__ = [
+    "AmbiguousCheckpoint",
+    "CairnError",
+    "Checkpoint",
+    "CheckpointNotFound",
+    "CheckpointSaver",
+    "CheckpointStore",
+    "CorruptData",
+    "InvalidInput",
+    "MemoryCheckpointStore",
+    "SqliteCheckpointStore",
+    "StoreClosed",
+    "StoreError",
+    "StoreFull",
+    "StoreMisconfigured",
+    "StoreUnavailable",
+    "UnsafeType",
+    "Unserializable",
+    "open_store",
+]

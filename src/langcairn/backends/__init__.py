@@ -1,0 +1,1 @@
+"""Rows and bytes in and out of one storage system each."""

@@ -1,0 +1,238 @@
+"""What a backend stores, what it can be asked, and the rules it keeps.
+
+A backend moves rows and bytes in and out of one system. It never looks inside a chunk or a
+state: those belong to `langcairn.codec`. Everything it does is one of the requests below, and
+each request is atomic. Logic of several steps is written once, as generators that yield requests
+(see `langcairn.store`); `Backend.execute` answers them for blocking callers and
+`Backend.aexecute` for coroutines.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+ChunkId = NewType("ChunkId", str)
+"""The hash of a chunk's content: 22 characters of URL-safe base64."""
+
+
+class CheckpointRow(NamedTuple):
+    """One saved step. The key is ``(execution_id, namespace, id)``."""
+
+    execution_id: str
+    namespace: str
+    id: str
+    parent_id: str | None
+    node_name: str
+    state: bytes
+    """A JSON object in UTF-8; large values are references to chunks."""
+    metadata: bytes
+    """A JSON object in UTF-8 that refers to no chunk."""
+    timestamp: datetime
+    """Aware, in UTC, to the microsecond."""
+    version: int
+    graph: bytes
+    """A JSON object in UTF-8: what only LangGraph needs."""
+
+
+class WriteRow(NamedTuple):
+    """One pending write. The key is ``(execution_id, namespace, checkpoint_id, task_id, idx)``.
+
+    A row with a negative ``idx`` (LangGraph's special channels) replaces the stored one with the
+    same key; any other leaves the stored one as it is.
+    """
+
+    execution_id: str
+    namespace: str
+    checkpoint_id: str
+    task_id: str
+    idx: int
+    task_path: str
+    channel: str
+    value: bytes
+    """JSON in UTF-8; large values are references to chunks."""
+
+
+class FoundCheckpoint(NamedTuple):
+    """A row, its pending writes in LangGraph's order, and the epoch at which both were read."""
+
+    row: CheckpointRow
+    writes: Sequence[WriteRow]
+    epoch: int
+
+
+class Commit(NamedTuple):
+    """Store chunks, checkpoints and writes of one execution: all of them, or nothing.
+
+    Answer: the execution's epoch (int), which is new if the execution was.
+
+    Chunks that are stored already keep their data, but are marked as of the present epoch, so
+    that a sweep which began before this commit doesn't remove them. A checkpoint whose key is
+    stored already is replaced.
+
+    Raises:
+        StaleEpoch: ``epoch`` is not the execution's. The commit may refer to chunks that it
+            doesn't carry, and they may be gone.
+    """
+
+    execution_id: str
+    epoch: int | None
+    """The epoch that the writer's cache was built on. None: the commit carries every chunk that
+    it refers to, and is welcome in any epoch."""
+    chunks: Sequence[tuple[ChunkId, bytes]] = ()
+    checkpoints: Sequence[CheckpointRow] = ()
+    writes: Sequence[WriteRow] = ()
+
+
+class Position(NamedTuple):
+    """A place in the order of `FindCheckpoints`, for reading on after it."""
+
+    id: str
+    execution_id: str
+    namespace: str
+
+
+class FindCheckpoints(NamedTuple):
+    """Find checkpoints; conditions that are None are not applied.
+
+    Answer: a list of `FoundCheckpoint` in descending order of ``(id, execution_id, namespace)``,
+    that is, newest first. Rows, writes and epoch of one element belong together: no commit or
+    removal lies between them.
+    """
+
+    execution_id: str | None = None
+    namespace: str | None = None
+    id: str | None = None
+    before_id: str | None = None
+    """Only checkpoints whose id sorts before this one."""
+    after: Position | None = None
+    """Only checkpoints behind this place in the order of the answer."""
+    metadata: Mapping[str, str | int | bool] | None = None
+    """Only checkpoints whose metadata has these values at the top level. A backend may leave
+    this out or apply it loosely (1 for true); the store checks again, exactly."""
+    limit: int | None = None
+    with_writes: bool = True
+
+
+class FindWrites(NamedTuple):
+    """Find all pending writes of an execution, also those whose checkpoint isn't there (yet).
+
+    Answer: a list of `WriteRow`.
+    """
+
+    execution_id: str
+
+
+class FetchChunks(NamedTuple):
+    """Read chunks of one execution. Answer: a dict of those that exist, id to data."""
+
+    execution_id: str
+    ids: Sequence[ChunkId]
+
+
+class FindExecutions(NamedTuple):
+    """Read the ids of executions in ascending order, behind ``after``. Answer: a list of str."""
+
+    after: str = ""
+    limit: int | None = None
+
+
+class Remove(NamedTuple):
+    """Remove checkpoints with their writes, and raise the execution's epoch.
+
+    From then on, commits that were built on an older epoch are refused. The chunks stay for a
+    `Sweep`. Answer: the new epoch (int), or None if there is no such execution; then nothing
+    happened.
+    """
+
+    execution_id: str
+    checkpoints: Sequence[tuple[str, str]]
+    """Pairs of namespace and checkpoint id; those without a row may still have writes."""
+
+
+class FindOldChunks(NamedTuple):
+    """Read the ids of an execution's chunks last committed before ``epoch``.
+
+    Answer: a list of `ChunkId`.
+    """
+
+    execution_id: str
+    epoch: int
+
+
+class Sweep(NamedTuple):
+    """Remove chunks that nothing refers to, if the execution is still in ``epoch``.
+
+    A chunk that was committed again in ``epoch`` or later stays. Answer: True, or False if the
+    epoch is another by now; then nothing was removed.
+    """
+
+    execution_id: str
+    epoch: int
+    chunks: Sequence[ChunkId]
+
+
+class Clear(NamedTuple):
+    """Remove everything of one execution. Answer: True if there was something."""
+
+    execution_id: str
+
+
+Request = (
+    Commit
+    | FindCheckpoints
+    | FindWrites
+    | FetchChunks
+    | FindExecutions
+    | Remove
+    | FindOldChunks
+    | Sweep
+    | Clear
+)
+
+
+class Backend(ABC):
+    """One storage system, for any number of threads and tasks at once.
+
+    Errors of the system are raised as `langcairn.errors.StoreError` or `CorruptData`, with the
+    driver's error as the cause. After one of them nothing of the request has happened, except
+    that a lost connection may leave open whether a commit was made; every request may therefore
+    be repeated without harm.
+    """
+
+    @abstractmethod
+    def execute(self, request: Request) -> object:
+        """Answer a request; the types of the answers stand at the requests."""
+
+    @abstractmethod
+    async def aexecute(self, request: Request) -> object:
+        """Answer a request without blocking the event loop."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what this backend opened. Closing twice is fine."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Release what this backend opened, without blocking the event loop."""
+
+
+def writes_order(row: WriteRow) -> tuple[str, str, int]:
+    """Order pending writes as the run applied them (LangGraph's ``writes_sort_key``)."""
+    return (row.task_path, row.task_id, row.idx)
+
+
+def next_epoch(previous: int = 0) -> int:
+    """Return an epoch above ``previous`` that this execution has never had.
+
+    Epochs are microseconds since 1970 with 11 random bits below, in 63 bits. An execution that
+    was cleared and begun anew thus gets a number that no writer of the old one remembers,
+    although no row was left behind to count on from.
+    """
+    return max(previous + 1, (time.time_ns() // 1000 << 11) | secrets.randbits(11))

@@ -1,0 +1,185 @@
+"""Group commit: requests that wait at the same time share one transaction.
+
+A caller puts its request in the queue. If nobody is committing, it becomes the leader: it runs
+everything that waits, itself included, as one batch, and hands each caller its own outcome.
+Callers that arrive meanwhile wait for the next batch, which the first of them leads. There is no
+thread of its own, so that a caller without company pays for two locks and no hand-over.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import deque
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from langcairn.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
+
+_PATIENCE = 0.5
+"""Longest sleep of a waiting caller before it looks for itself whether anyone leads. [s]
+
+A leader wakes its successor; this heals the case that an interrupt hit it in just that line.
+"""
+
+
+class Ticket(Generic[RequestT, AnswerT]):
+    """A request in the queue, and later its outcome."""
+
+    __slots__ = ("_answer", "_error", "_wake", "done", "request")
+
+    def __init__(self, request: RequestT) -> None:
+        self.request = request
+        self.done = False
+        self._answer: AnswerT | None = None
+        self._error: Exception | None = None
+        self._wake = threading.Lock()
+        self._wake.acquire()
+
+    def settle(self, outcome: AnswerT | Exception) -> None:
+        """Set the outcome and wake the caller."""
+        if isinstance(outcome, Exception):
+            self._error = outcome
+        else:
+            self._answer = outcome
+        self.done = True
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Wake the caller: to fetch its outcome, or to lead."""
+        # Two leaders in turn may nudge the same caller before it runs: one wake-up is enough.
+        with suppress(RuntimeError):
+            self._wake.release()
+
+    def sleep(self) -> None:
+        """Wait for a nudge."""
+        self._wake.acquire(timeout=_PATIENCE)
+
+    def result(self) -> AnswerT:
+        """Return the answer or raise the error."""
+        if self._error is not None:
+            raise self._error
+        return cast("AnswerT", self._answer)
+
+
+class GroupCommit(Generic[RequestT, AnswerT]):
+    """Runs requests of blocking callers in shared batches, in the order of their arrival.
+
+    Args:
+        run: Executes a batch as one transaction, never called by two threads at once. It returns
+            an outcome for each request, in order: the answer, or an ``Exception`` for a request
+            that failed alone. What it raises failed the whole batch, of which nothing may have
+            been kept. Requests must be repeatable: if ``run`` is interrupted by something that is
+            no ``Exception`` (``KeyboardInterrupt``), the other requests of the batch run again.
+        max_batch: The most requests in one batch, which bounds how long a caller waits for the
+            work of others.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[RequestT]], Sequence[AnswerT | Exception]],
+        *,
+        max_batch: int = 64,
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._queue: deque[Ticket[RequestT, AnswerT]] = deque()
+        self._batch: Sequence[Ticket[RequestT, AnswerT]] = ()
+        # Guards both. Reentrant: a signal handler may submit while this very thread holds it.
+        self._queue_lock = threading.RLock()
+        self._leading = threading.Lock()
+        self._leader: int | None = None
+
+    def submit(self, request: RequestT) -> AnswerT:
+        """Run a request, together with those of other threads that wait too.
+
+        Returns when the batch is committed. Raises what failed the request or its batch.
+        """
+        ticket = self.enqueue(request)
+        try:
+            return self.wait(ticket)
+        except BaseException:
+            # Interrupted while it waited or led: nobody is left to receive the outcome.
+            self.withdraw(ticket)
+            raise
+
+    def enqueue(self, request: RequestT) -> Ticket[RequestT, AnswerT]:
+        """Put a request in the queue, without blocking. It must be waited for, or withdrawn."""
+        ticket: Ticket[RequestT, AnswerT] = Ticket(request)
+        with self._queue_lock:
+            self._queue.append(ticket)
+        return ticket
+
+    def wait(self, ticket: Ticket[RequestT, AnswerT]) -> AnswerT:
+        """Wait for the outcome of a request, or lead its batch."""
+        if self._leader == threading.get_ident():
+            # A signal handler interrupted this thread inside a batch. Waiting for the leader would
+            # be waiting for itself, for ever.
+            raise StoreUnavailable("a commit can't begin within another commit of its own thread")
+        while not ticket.done:
+            if self._leading.locked():
+                ticket.sleep()
+            else:
+                self._lead(ticket)
+        return ticket.result()
+
+    def withdraw(self, ticket: Ticket[RequestT, AnswerT]) -> None:
+        """Take a request out of the queue, unless it has begun: then it is completed."""
+        with self._queue_lock:
+            if ticket in self._queue and ticket not in self._batch:
+                self._queue.remove(ticket)
+                ticket.settle(Withdrawn())
+
+    def _lead(self, ticket: Ticket[RequestT, AnswerT]) -> None:
+        """Run batches until one has contained the leader's own request."""
+        try:
+            # In a with statement even KeyboardInterrupt finds no gap in which the lock is taken
+            # but wouldn't be released.
+            with self._leading:
+                try:
+                    self._leader = threading.get_ident()
+                    while not ticket.done:
+                        self._run_batch()
+                finally:
+                    self._leader = None
+        finally:
+            # After the lock is free: who saw it taken and went to sleep is in the queue by now.
+            with self._queue_lock:
+                if self._queue:
+                    self._queue[0].nudge()
+
+    def _run_batch(self) -> None:
+        try:
+            with self._queue_lock:
+                self._batch = batch = list(islice(self._queue, self._max_batch))
+            try:
+                outcomes = self._run([ticket.request for ticket in batch])
+            except Exception as error:  # noqa: BLE001 -- handed to every caller of the batch
+                outcomes = [error, *(_copied(error) for _ in batch[1:])]
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                ticket.settle(outcome)
+        finally:
+            # A ticket leaves the queue only with its outcome: what an interrupted leader leaves
+            # behind is where the next one finds it.
+            with self._queue_lock:
+                self._batch = ()
+                while self._queue and self._queue[0].done:
+                    self._queue.popleft()
+
+
+class Withdrawn(Exception):  # noqa: N818 -- no error: nobody sees it but a caller that has gone
+    """The request was taken back before it began."""
+
+
+def _copied(error: Exception) -> Exception:
+    """Copy an error for another thread: raising one object twice would mix the tracebacks."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__
+    return copied

@@ -1,0 +1,264 @@
+"""Everything in this process' memory: for tests, and for runs that may be lost with it."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, insort
+from typing import TYPE_CHECKING, Any
+
+from langcairn.backends.base import (
+    Backend,
+    CheckpointRow,
+    ChunkId,
+    Clear,
+    Commit,
+    FetchChunks,
+    FindCheckpoints,
+    FindExecutions,
+    FindOldChunks,
+    FindWrites,
+    FoundCheckpoint,
+    Remove,
+    Sweep,
+    WriteRow,
+    next_epoch,
+    writes_order,
+)
+from langcairn.errors import StaleEpoch, StoreClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langcairn.backends.base import Request
+
+_Key = tuple[str, str]
+"""Namespace and checkpoint id."""
+
+
+class _Execution:
+    """The rows and chunks of one execution."""
+
+    __slots__ = ("checkpoints", "chunks", "epoch", "order", "writes")
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.checkpoints: dict[_Key, CheckpointRow] = {}
+        self.order: dict[str, list[str]] = {}  # namespace to checkpoint ids, ascending
+        self.writes: dict[_Key, dict[tuple[str, int], WriteRow]] = {}
+        self.chunks: dict[ChunkId, tuple[int, bytes]] = {}  # epoch of the last commit, data
+
+
+class MemoryBackend(Backend):
+    """Rows and chunks in dicts, one set per execution.
+
+    All operations are short and none waits, so one lock around each is enough, and the event
+    loop's thread may do them itself.
+    """
+
+    def __init__(self) -> None:
+        self._executions: dict[str, _Execution] = {}
+        self._by_id: dict[str, set[_Key]] = {}  # checkpoint id to (execution_id, namespace)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._handlers: dict[type, Callable[[Any], object]] = {
+            Commit: self._commit,
+            FindCheckpoints: self._find,
+            FindWrites: self._find_writes,
+            FetchChunks: self._fetch,
+            FindExecutions: self._find_executions,
+            Remove: self._remove,
+            FindOldChunks: self._old_chunks,
+            Sweep: self._sweep,
+            Clear: self._clear,
+        }
+
+    def execute(self, request: Request) -> object:  # docstring inherited
+        handler = self._handlers[type(request)]
+        with self._lock:
+            if self._closed:
+                raise StoreClosed("this store is closed; open a new one")
+            return handler(request)
+
+    async def aexecute(self, request: Request) -> object:  # docstring inherited
+        return self.execute(request)
+
+    def close(self) -> None:  # docstring inherited
+        with self._lock:
+            self._closed = True
+            self._executions.clear()
+            self._by_id.clear()
+
+    async def aclose(self) -> None:  # docstring inherited
+        self.close()
+
+    def stored_bytes(self) -> int:
+        """Return the bytes of all rows and chunks with their keys, without Python's overhead."""
+        with self._lock:
+            return sum(
+                sum(_row_bytes(row) for row in execution.checkpoints.values())
+                + sum(
+                    _row_bytes(row) for rows in execution.writes.values() for row in rows.values()
+                )
+                + sum(len(id) + len(data) for id, (_, data) in execution.chunks.items())
+                for execution in self._executions.values()
+            )
+
+    def _commit(self, commit: Commit) -> int:
+        execution = self._executions.get(commit.execution_id)
+        if execution is None:
+            if commit.epoch is not None:
+                raise StaleEpoch("the execution was cleared")
+            execution = self._executions[commit.execution_id] = _Execution(next_epoch())
+        elif commit.epoch is not None and commit.epoch != execution.epoch:
+            raise StaleEpoch("chunks of the execution were removed")
+        epoch, chunks = execution.epoch, execution.chunks
+        for id, data in commit.chunks:
+            stored = chunks.get(id)
+            chunks[id] = (epoch, data if stored is None else stored[1])
+        for row in commit.checkpoints:
+            self._put(execution, row)
+        for write in commit.writes:
+            key = (write.namespace, write.checkpoint_id)
+            rows = execution.writes.setdefault(key, {})
+            if write.idx < 0:
+                rows[write.task_id, write.idx] = write
+            else:
+                rows.setdefault((write.task_id, write.idx), write)
+        return epoch
+
+    def _put(self, execution: _Execution, row: CheckpointRow) -> None:
+        key = (row.namespace, row.id)
+        if key not in execution.checkpoints:
+            order = execution.order.setdefault(row.namespace, [])
+            if not order or order[-1] < row.id:
+                order.append(row.id)
+            else:
+                insort(order, row.id)
+            self._by_id.setdefault(row.id, set()).add((row.execution_id, row.namespace))
+        execution.checkpoints[key] = row
+
+    def _find(self, query: FindCheckpoints) -> list[FoundCheckpoint]:
+        found: list[FoundCheckpoint] = []
+        if query.limit is not None and query.limit <= 0:
+            return found
+        for row, execution in self._candidates(query):
+            writes: list[WriteRow] = []
+            if query.with_writes:
+                rows = execution.writes.get((row.namespace, row.id))
+                if rows:
+                    writes = sorted(rows.values(), key=writes_order)
+            found.append(FoundCheckpoint(row, writes, execution.epoch))
+            if len(found) == query.limit:
+                break
+        return found
+
+    def _candidates(self, query: FindCheckpoints) -> Iterator[tuple[CheckpointRow, _Execution]]:
+        """Yield the checkpoints that a query means, newest first."""
+        keys = self._keys(query)
+        bound = query.before_id
+        if query.after is not None:
+            keys = ((id, e, ns) for id, e, ns in keys if (id, e, ns) < tuple(query.after))
+        for id, execution_id, namespace in keys:
+            if bound is None or id < bound:
+                execution = self._executions[execution_id]
+                yield execution.checkpoints[namespace, id], execution
+
+    def _keys(self, query: FindCheckpoints) -> Iterator[tuple[str, str, str]]:
+        """Yield (id, execution_id, namespace) of what may match, descending."""
+        if query.id is not None:
+            yield from sorted(
+                (
+                    (query.id, execution_id, namespace)
+                    for execution_id, namespace in self._by_id.get(query.id, ())
+                    if query.execution_id in (None, execution_id)
+                    and query.namespace in (None, namespace)
+                ),
+                reverse=True,
+            )
+            return
+        if query.execution_id is not None and query.namespace is not None:
+            execution = self._executions.get(query.execution_id)
+            ids = execution.order.get(query.namespace, []) if execution else []
+            end = len(ids) if query.before_id is None else bisect_left(ids, query.before_id)
+            for i in range(end - 1, -1, -1):
+                yield ids[i], query.execution_id, query.namespace
+            return
+        wanted = self._executions if query.execution_id is None else [query.execution_id]
+        yield from sorted(
+            (
+                (id, execution_id, namespace)
+                for execution_id in wanted
+                if execution_id in self._executions
+                for namespace, ids in self._executions[execution_id].order.items()
+                if query.namespace in (None, namespace)
+                for id in ids
+            ),
+            reverse=True,
+        )
+
+    def _find_writes(self, query: FindWrites) -> list[WriteRow]:
+        execution = self._executions.get(query.execution_id)
+        if execution is None:
+            return []
+        return [row for rows in execution.writes.values() for row in rows.values()]
+
+    def _fetch(self, query: FetchChunks) -> dict[ChunkId, bytes]:
+        execution = self._executions.get(query.execution_id)
+        if execution is None:
+            return {}
+        chunks = execution.chunks
+        return {id: chunks[id][1] for id in query.ids if id in chunks}
+
+    def _find_executions(self, query: FindExecutions) -> list[str]:
+        ids = sorted(id for id in self._executions if id > query.after)
+        return ids[: query.limit]
+
+    def _remove(self, request: Remove) -> int | None:
+        execution = self._executions.get(request.execution_id)
+        if execution is None:
+            return None
+        for namespace, id in request.checkpoints:
+            key = (namespace, id)
+            execution.writes.pop(key, None)
+            if execution.checkpoints.pop(key, None) is not None:
+                order = execution.order[namespace]
+                del order[bisect_left(order, id)]
+                self._forget(id, request.execution_id, namespace)
+        execution.epoch = next_epoch(execution.epoch)
+        return execution.epoch
+
+    def _forget(self, id: str, execution_id: str, namespace: str) -> None:
+        places = self._by_id[id]
+        places.discard((execution_id, namespace))
+        if not places:
+            del self._by_id[id]
+
+    def _old_chunks(self, query: FindOldChunks) -> list[ChunkId]:
+        execution = self._executions.get(query.execution_id)
+        if execution is None:
+            return []
+        return [id for id, (epoch, _) in execution.chunks.items() if epoch < query.epoch]
+
+    def _sweep(self, request: Sweep) -> bool:
+        execution = self._executions.get(request.execution_id)
+        if execution is None or execution.epoch != request.epoch:
+            return False
+        for id in request.chunks:
+            stored = execution.chunks.get(id)
+            if stored is not None and stored[0] < request.epoch:
+                del execution.chunks[id]
+        return True
+
+    def _clear(self, request: Clear) -> bool:
+        execution = self._executions.pop(request.execution_id, None)
+        if execution is None:
+            return False
+        for namespace, id in execution.checkpoints:
+            self._forget(id, request.execution_id, namespace)
+        return True
+
+
+def _row_bytes(row: tuple[object, ...]) -> int:
+    return sum(
+        len(field) if isinstance(field, (str, bytes)) else 8 for field in row if field is not None
+    )

@@ -1,0 +1,134 @@
+"""The base of backends whose driver only blocks: writes share commits, coroutines share threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from langcairn.backends.base import Backend, Clear, Commit, Remove, Sweep
+from langcairn.backends.group_commit import GroupCommit
+from langcairn.errors import StoreClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langcairn.backends.base import Request
+
+_WRITES = (Commit, Remove, Sweep, Clear)
+
+
+class ThreadedBackend(Backend):
+    """A backend that answers requests in the caller's thread, or in threads of its own.
+
+    A subclass implements `_read`, `_write`, `_release` and `_abandon`.
+
+    Args:
+        max_threads: The most threads that answer the requests of coroutines. They are started
+            when needed.
+    """
+
+    def __init__(self, *, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._closed = False
+        self._start_afresh()
+        _backends.add(self)
+
+    @abstractmethod
+    def _read(self, request: Request) -> object:
+        """Answer a request that changes nothing. Called by any number of threads at once."""
+
+    @abstractmethod
+    def _write(self, requests: Sequence[Request]) -> Sequence[object]:
+        """Answer requests that change something, in one transaction (see `GroupCommit`).
+
+        Called by one thread at a time.
+        """
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Release what was opened. Requests that have begun may still be at work."""
+
+    @abstractmethod
+    def _abandon(self) -> None:
+        """Forget what the parent process opened, in a child just forked, without closing it.
+
+        Locks must be replaced: a thread that held one doesn't exist here.
+        """
+
+    def execute(self, request: Request) -> object:  # noqa: D102 -- inherited
+        self._refuse_if_closed()
+        if isinstance(request, _WRITES):
+            return self._commits.submit(request)
+        return self._read(request)
+
+    async def aexecute(self, request: Request) -> object:
+        """Answer a request without blocking the event loop.
+
+        If the task is cancelled, a request that has begun is completed; one that has not is never
+        begun.
+        """
+        if not isinstance(request, _WRITES):
+            return await self._in_thread(lambda: self._read(request))
+        self._refuse_if_closed()
+        # In the queue at once, not when a thread is free: whoever commits next takes all along,
+        # so that 50 tasks share a commit although there are only a few threads.
+        ticket = self._commits.enqueue(request)
+        try:
+            return await self._in_thread(lambda: self._commits.wait(ticket))
+        except BaseException:
+            self._commits.withdraw(ticket)
+            raise
+
+    def close(self) -> None:
+        """Release what this backend opened, when the requests that have begun are done."""
+        with self._executor_lock:
+            self._closed = True
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            # What still waits for a thread gets one, and finds the store closed.
+            executor.shutdown()
+        self._release()
+
+    async def aclose(self) -> None:  # noqa: D102 -- inherited
+        # Not in the backend's own threads: close() waits for those to end.
+        await asyncio.to_thread(self.close)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreClosed("this store is closed; open a new one")
+
+    async def _in_thread(self, work: Callable[[], object]) -> object:
+        with self._executor_lock:
+            self._refuse_if_closed()
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(
+                    self._max_threads, thread_name_prefix=type(self).__name__
+                )
+            future = self._executor.submit(work)
+        return await asyncio.wrap_future(future)
+
+    def _start_afresh(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+        self._executor_lock = threading.Lock()
+        self._commits: GroupCommit[Request, object] = GroupCommit(self._write)
+
+    def _forked(self) -> None:
+        self._start_afresh()
+        self._abandon()
+
+
+_backends: weakref.WeakSet[ThreadedBackend] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for backend in list(_backends):
+        backend._forked()  # noqa: SLF001 -- of this module
+
+
+if hasattr(os, "register_at_fork"):  # Windows can't fork
+    os.register_at_fork(after_in_child=_after_fork)

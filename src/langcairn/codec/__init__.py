@@ -1,0 +1,1 @@
+"""State to stored form and back: pure computation, no I/O."""

@@ -1,0 +1,288 @@
+"""From stored form back to values.
+
+`Reader.build` makes a value from its node and the chunks in a `Content`. Chunks that it lacks are
+named by `Reader.missing`, level by level, so that whoever does the I/O fetches them in batches.
+Everything here reads data that anyone with access to the storage may have written: whatever is
+not as `langcairn.codec.nodes` says is a `CorruptData`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import ormsgpack
+from langgraph.checkpoint.serde.types import (
+    _DeltaSnapshot,  # private, but the stored form of a public channel: there is no other name
+)
+
+from langcairn.codec.chunks import ID_LENGTH, Kind, unseal
+from langcairn.codec.messages import MessageTemplate
+from langcairn.codec.nodes import MARK, Node
+from langcairn.codec.serde import SafeSerializer
+from langcairn.errors import CairnError, CorruptData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+    from langcairn.backends.base import ChunkId
+
+_MSGPACK_STR = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
+
+
+class Content:
+    """Opened chunks of one execution, ready to be made into values.
+
+    Attributes:
+        pages: Parsed page chunks.
+        leaves: Messages as templates, strings as they are, all else as bytes with their kind:
+            whoever gets a value gets objects of his own.
+        size: The bytes that it holds, about.
+    """
+
+    __slots__ = ("leaves", "pages", "size")
+
+    def __init__(self) -> None:
+        self.pages: dict[ChunkId, Node] = {}
+        self.leaves: dict[ChunkId, MessageTemplate | str | tuple[Kind, bytes]] = {}
+        self.size = 0
+
+    def add(self, id: ChunkId, sealed: bytes) -> None:
+        """Open a stored chunk and keep it.
+
+        Raises:
+            CorruptData: It isn't what was stored under this id.
+        """
+        kind, data = unseal(id, sealed)
+        if kind is Kind.PAGE:
+            self.pages[id] = parse(data, f"page {id}")
+        elif kind is Kind.MESSAGE:
+            self.leaves[id] = MessageTemplate(data)
+        elif kind is Kind.MSGPACK and data and data[0] in _MSGPACK_STR:
+            self.leaves[id] = _string(id, data)
+        else:
+            self.leaves[id] = (kind, data)
+        self.size += len(data) + 200
+
+
+class Reader:
+    """Makes values from nodes, with one serializer and the chunks of one execution."""
+
+    def __init__(self, content: Content, serde: SerializerProtocol) -> None:
+        self._content = content
+        self._serde = serde
+        self._safe = serde if isinstance(serde, SafeSerializer) else SafeSerializer()
+
+    def missing(self, nodes: Iterable[Node]) -> set[ChunkId]:
+        """Return the chunks that these nodes need next and that the content lacks.
+
+        Pages that were lacking hide what they refer to: ask again after adding them, until
+        nothing is missing.
+
+        Raises:
+            CorruptData: A node is malformed.
+        """
+        return {
+            id
+            for id, is_page in references(nodes, self._content.pages)
+            if id not in (self._content.pages if is_page else self._content.leaves)
+        }
+
+    def build(self, node: Node) -> Any:
+        """Return the value of a node.
+
+        Raises:
+            KeyError: A chunk is missing; `missing` says which.
+            CorruptData: The node or a chunk is malformed.
+            UnsafeType: A type in it must not be constructed.
+        """
+        try:
+            return self._build(node)
+        except (CairnError, KeyError):
+            raise
+        except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+            raise CorruptData(f"a stored node is malformed: {error}") from error
+
+    def build_complete(self, node: Node) -> Any:
+        """Return the value of a node for which nothing is missing.
+
+        Raises:
+            CorruptData: As `build`; also if a chunk is of another kind than its place needs.
+        """
+        try:
+            return self.build(node)
+        except KeyError as error:
+            raise CorruptData(f"chunk {error} is not what its place needs") from error
+
+    def _build(self, node: Node) -> Any:
+        kind = type(node)
+        if kind is list:
+            return [self._build(member) for member in node]
+        if kind is not dict:
+            return node
+        marker = node.get(MARK)
+        if marker is None:
+            return {key: self._build(member) for key, member in node.items()}
+        match marker:
+            case ["c", str(id)]:
+                return self._leaf(id)
+            case ["n", str(id)]:
+                return self._build(self._content.pages[id])
+            case ["m", str(text)]:
+                return self._safe.loads(b64decode(text, validate=True))
+            case ["u", str(text)]:
+                return self._custom(b64decode(text, validate=True))
+            case ["s", inner]:
+                return _DeltaSnapshot(self._build(inner))
+            case ["l", *tails]:
+                return [value for page in self._leading(tails) for value in self._values(page)]
+            case ["d", *tails]:
+                return {
+                    key: value
+                    for keys, page in self._leading(tails)
+                    for key, value in zip(keys, self._values(page), strict=True)
+                }
+            case ["o", *keys] if len(keys) == len(node) - 1:
+                return {key: self._build(_member(node, key)) for key in keys}
+        raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+
+    def _leading(self, tails: list[Any]) -> Iterator[Any]:
+        """Yield the pages of a tree's elements from first to last."""
+        for level in range(len(tails) - 1, 0, -1):
+            yield from self._expanded(tails[level], level)
+        yield tails[0]
+
+    def _expanded(self, ids: str, level: int) -> Iterator[Any]:
+        for id in split(ids):
+            page = self._content.pages[id]
+            if level == 1:
+                yield page
+            else:
+                yield from self._expanded(page, level - 1)
+
+    def _values(self, page: str | list[Node]) -> list[Any]:
+        if type(page) is str:
+            leaves = self._content.leaves
+            return [
+                leaf.make() if type(leaf := leaves[id]) is MessageTemplate else self._leaf(id)
+                for id in split(page)
+            ]
+        return [self._build(node) for node in page]
+
+    def _leaf(self, id: ChunkId) -> Any:
+        leaf = self._content.leaves[id]
+        if type(leaf) is MessageTemplate:
+            return leaf.make()
+        if type(leaf) is str:
+            return leaf
+        kind, data = leaf  # type: ignore[misc]  # neither of the two above
+        if kind is Kind.MSGPACK:
+            return self._safe.loads(data)
+        if kind is Kind.BYTEARRAY:
+            return bytearray(data)
+        return self._custom(data)
+
+    def _custom(self, typed: bytes) -> Any:
+        tag, data = ormsgpack.unpackb(typed)
+        return self._serde.loads_typed((tag, data))
+
+
+def references(nodes: Iterable[Node], pages: dict[ChunkId, Node]) -> Iterator[tuple[ChunkId, bool]]:
+    """Yield every chunk that nodes refer to, and whether it is a page.
+
+    Pages that are not in ``pages`` are yielded, but can't be looked into.
+
+    Raises:
+        CorruptData: A node is malformed.
+    """
+    stack: list[Any] = list(nodes)
+    try:
+        while stack:
+            node = stack.pop()
+            if type(node) is list:
+                stack.extend(node)
+                continue
+            if type(node) is not dict:
+                continue
+            marker = node.get(MARK)
+            match marker:
+                case None | ["o", *_]:
+                    stack.extend(member for key, member in node.items() if key != MARK)
+                case ["m" | "u", _]:
+                    pass
+                case ["c", str(id)]:
+                    yield id, False
+                case ["n", str(id)]:
+                    yield id, True
+                    if id in pages:
+                        stack.append(pages[id])
+                case ["s", inner]:
+                    stack.append(inner)
+                case ["l" | "d" as form, *tails]:
+                    yield from _tree_references(form, tails, stack, pages)
+                case _:
+                    raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+    except (ValueError, TypeError, IndexError) as error:
+        raise CorruptData(f"a stored node is malformed: {error}") from error
+
+
+def _tree_references(
+    form: str, tails: list[Any], stack: list[Node], pages: dict[ChunkId, Node]
+) -> Iterator[tuple[ChunkId, bool]]:
+    """Yield what a tree refers to; nodes among its elements go on the stack."""
+    level = [tails[0]]
+    for depth, tail in enumerate(tails[1:], start=1):
+        ids = split(tail)
+        for height in range(depth, 0, -1):
+            for id in ids:
+                yield id, True
+            opened = [pages[id] for id in ids if id in pages]
+            if height == 1:
+                level.extend(opened)
+            else:
+                ids = [id for page in opened for id in split(page)]
+    for page in level:
+        content = page if form == "l" else page[1]
+        if type(content) is str:
+            for id in split(content):
+                yield id, False
+        else:
+            stack.extend(content)
+
+
+def split(ids: str) -> list[ChunkId]:
+    """Return the chunk ids that stand in a string without separators."""
+    if type(ids) is not str or len(ids) % ID_LENGTH:
+        raise CorruptData("a stored list of chunk ids is cut or damaged")
+    return [ids[i : i + ID_LENGTH] for i in range(0, len(ids), ID_LENGTH)]  # type: ignore[misc]  # NewType of str
+
+
+def parse(data: bytes, what: str) -> Any:
+    """Return stored JSON, parsed.
+
+    Raises:
+        CorruptData: It isn't JSON; the message begins with ``what``.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise CorruptData(f"{what} is damaged: it isn't JSON ({error})") from error
+
+
+def _member(node: dict[str, Node], key: Any) -> Node:
+    if key == MARK or key not in node:
+        raise CorruptData("a stored object lacks a key that its order names")
+    return node[key]
+
+
+def _string(id: ChunkId, data: bytes) -> str:
+    try:
+        value = ormsgpack.unpackb(data)
+    except ValueError as error:
+        raise CorruptData(f"chunk {id} holds no valid string") from error
+    if type(value) is not str:
+        raise CorruptData(f"chunk {id} holds no valid string")
+    return value

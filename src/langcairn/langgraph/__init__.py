@@ -1,0 +1,1 @@
+"""langcairn for LangGraph."""

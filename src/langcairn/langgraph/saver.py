@@ -1,0 +1,417 @@
+"""`CheckpointSaver`: LangGraph's checkpointer over any `CheckpointStore`."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    PendingWrite,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.types import TASKS
+
+from langcairn import maintenance, operations
+from langcairn.backends.base import FindCheckpoints
+from langcairn.errors import InvalidInput
+from langcairn.langgraph.delta import delta_history
+from langcairn.opening import open_store
+from langcairn.operations import Codec
+from langcairn.records import Draft, valid_execution_id, valid_name
+from langcairn.store import CheckpointStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+    from langcairn.records import Loaded
+
+# What LangGraph writes since 1.0; for records saved by hand, which have no number of their own.
+_FORMAT = 4
+_START = "__start__"
+
+
+class CheckpointSaver(BaseCheckpointSaver[int]):
+    """Keeps the checkpoints of LangGraph graphs in a `CheckpointStore`.
+
+    One object serves sync and async callers, any number of threads and tasks at once::
+
+        graph = builder.compile(checkpointer=CheckpointSaver("sqlite:///agent.db"))
+
+    What each method does is LangGraph's contract, see `BaseCheckpointSaver`. Thread ids may be
+    strings, integers and UUIDs, which stand for their text.
+
+    Attributes:
+        store: The store that it stands on; what graphs save is seen there as records.
+    """
+
+    def __init__(
+        self, store: CheckpointStore | str, *, serde: SerializerProtocol | None = None
+    ) -> None:
+        """Stand on a store.
+
+        Args:
+            store: A store, or the URL of one, which is then opened, and closed with the saver.
+            serde: How to serialize values, if not as the store does.
+        """
+        self._owned = isinstance(store, str)
+        self.store = open_store(store) if isinstance(store, str) else store
+        if not isinstance(self.store, CheckpointStore):
+            raise InvalidInput(f"expected a store or its URL, not {type(store).__name__}")
+        super().__init__(serde=serde or self.store.codec.serde)
+
+    @property
+    def _codec(self) -> Codec:
+        # LangGraph's with_allowlist makes a shallow copy and gives it another serializer.
+        if self.serde is self.store.codec.serde:
+            return self.store.codec
+        return Codec(self.serde, self.store.codec.caches)
+
+    # Reading
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that a config names, or the newest of its thread and namespace."""
+        found = self.store.run(operations.find(self._codec, _query(config)))
+        return _tuple(found[0], config) if found else None
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Do as `get_tuple`."""
+        found = await self.store.arun(operations.find(self._codec, _query(config)))
+        return _tuple(found[0], config) if found else None
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield checkpoints, the newest first. Nothing is held open between two of them."""
+        query = _list_query(config, before)
+        for loaded in self.store.pages(query, filter or {}, limit, self._codec):
+            yield _tuple(loaded, config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Do as `list`."""
+        query = _list_query(config, before)
+        async for loaded in self.store.apages(query, filter or {}, limit, self._codec):
+            yield _tuple(loaded, config)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Return what each `DeltaChannel` is to be rebuilt from."""
+        return self.store.run(delta_history(self._codec, _query(config), channels))
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Do as `get_delta_channel_history`."""
+        return await self.store.arun(delta_history(self._codec, _query(config), channels))
+
+    # Writing
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint; returns when it is as durable as the store promises.
+
+        Raises:
+            Unserializable: A value can't be stored; nothing of the put was kept.
+        """
+        draft = self._draft(config, checkpoint, metadata, new_versions)
+        self.store.run(operations.save(self._codec, [draft]))
+        return _config(config, draft.namespace, draft.id)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Do as `put`."""
+        draft = self._draft(config, checkpoint, metadata, new_versions)
+        await self.store.arun(operations.save(self._codec, [draft]))
+        return _config(config, draft.namespace, draft.id)
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store the pending writes of a task, all or none.
+
+        Raises:
+            Unserializable: A value can't be stored; nothing of the call was kept.
+        """
+        key = _writes_key(config)
+        self.store.run(operations.save_writes(self._codec, key, writes, task_id, task_path))
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Do as `put_writes`."""
+        key = _writes_key(config)
+        await self.store.arun(operations.save_writes(self._codec, key, writes, task_id, task_path))
+
+    # Removing and copying
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete everything of a thread."""
+        self.store.clear(thread_id)
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Do as `delete_thread`."""
+        await self.store.aclear(thread_id)
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints whose metadata has one of these run ids, with their writes."""
+        self.store.run(maintenance.delete_for_runs(self._codec, run_ids))
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Do as `delete_for_runs`."""
+        await self.store.arun(maintenance.delete_for_runs(self._codec, run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all checkpoints and writes of a thread to another one."""
+        source, target = valid_execution_id(source_thread_id), valid_execution_id(target_thread_id)
+        self.store.run(maintenance.copy(self._codec, source, target))
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Do as `copy_thread`."""
+        source, target = valid_execution_id(source_thread_id), valid_execution_id(target_thread_id)
+        await self.store.arun(maintenance.copy(self._codec, source, target))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Remove all checkpoints of threads, or all but the newest of each namespace.
+
+        ``keep_latest`` also keeps the ancestors that a `DeltaChannel` is still rebuilt from.
+
+        Args:
+            thread_ids: The threads.
+            strategy: ``"keep_latest"`` or ``"delete"``.
+        """
+        for thread_id in map(valid_execution_id, thread_ids):
+            self.store.run(maintenance.prune(self._codec, thread_id, strategy))
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Do as `prune`."""
+        for thread_id in map(valid_execution_id, thread_ids):
+            await self.store.arun(maintenance.prune(self._codec, thread_id, strategy))
+
+    # Versions and serializers
+
+    def get_next_version(self, current: Any, channel: None = None) -> Any:
+        """Return the channel version after ``current``.
+
+        Versions are integers: chunks are found by content, so, unlike in LangGraph's savers,
+        nothing has to tell the same version on two forks apart. A thread that another saver
+        began with string versions (``"00…07.0.123"``) continues with such strings, because
+        LangGraph compares the versions of all channels with each other.
+        """
+        if current is None:
+            return 1
+        if isinstance(current, str):
+            return f"{int(current.split('.')[0]) + 1:032}.{0:016}"
+        return current + 1
+
+    def with_allowlist(self, extra_allowlist: Any) -> Self:
+        """Return a saver on the same store that builds no other types of the user's than these."""
+        clone = copy.copy(self)
+        derived = super().with_allowlist(extra_allowlist)
+        clone.serde = derived.serde
+        clone._owned = False
+        return clone
+
+    # Closing
+
+    def close(self) -> None:
+        """Close the store, if the saver opened it."""
+        if self._owned:
+            self.store.close()
+
+    async def aclose(self) -> None:
+        """Do as `close`."""
+        if self._owned:
+            await self.store.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def _draft(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Draft:
+        execution_id, namespace = _thread(config)
+        parent = get_checkpoint_id(config)
+        facts = cast("dict[str, Any]", get_checkpoint_metadata(config, metadata))
+        values = checkpoint["channel_values"]
+        timestamp, exact = _timestamp(checkpoint.get("ts"))
+        graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
+        if exact:
+            del graph["ts"]
+        step = facts.get("step")
+        head = self.store.codec.caches.get(execution_id).heads.get(namespace)
+        before = head.pushed if head is not None and head.id == parent else ()
+        return Draft(
+            execution_id,
+            namespace,
+            valid_name(checkpoint["id"], "checkpoint id", empty=False),
+            valid_name(parent, "checkpoint id", empty=False) if parent else None,
+            _node_name(facts, checkpoint, before),
+            values,
+            facts,
+            timestamp,
+            max(step + 2, 0) if type(step) is int else 0,
+            graph,
+            new_versions,
+            [send.node for send in values.get(TASKS) or () if hasattr(send, "node")],
+        )
+
+
+def _thread(config: RunnableConfig) -> tuple[str, str]:
+    configurable = config.get("configurable") or {}
+    if "thread_id" not in configurable:
+        raise InvalidInput(
+            "the config names no thread; pass config={'configurable': {'thread_id': '…'}}"
+        )
+    return (
+        valid_execution_id(configurable["thread_id"]),
+        valid_name(configurable.get("checkpoint_ns") or "", "checkpoint_ns"),
+    )
+
+
+def _query(config: RunnableConfig) -> FindCheckpoints:
+    execution_id, namespace = _thread(config)
+    return FindCheckpoints(execution_id, namespace, get_checkpoint_id(config) or None, limit=1)
+
+
+def _list_query(config: RunnableConfig | None, before: RunnableConfig | None) -> FindCheckpoints:
+    query = FindCheckpoints(before_id=get_checkpoint_id(before) if before else None)
+    if config is None:
+        return query
+    execution_id, namespace = _thread(config)
+    given = config["configurable"].get("checkpoint_ns")
+    return query._replace(
+        execution_id=execution_id,
+        namespace=None if given is None else namespace,
+        id=get_checkpoint_id(config) or None,
+    )
+
+
+def _writes_key(config: RunnableConfig) -> tuple[str, str, str]:
+    checkpoint_id = get_checkpoint_id(config)
+    return (*_thread(config), valid_name(checkpoint_id, "checkpoint_id", empty=False))
+
+
+def _config(
+    given: RunnableConfig | None, namespace: str, id: str, thread: Any = None
+) -> RunnableConfig:
+    return {
+        "configurable": {
+            "thread_id": given["configurable"]["thread_id"] if given else thread,
+            "checkpoint_ns": namespace,
+            "checkpoint_id": id,
+        }
+    }
+
+
+def _tuple(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
+    row, graph = loaded.row, loaded.graph
+    values = loaded.state
+    if not graph:  # saved by hand: it has no channels of LangGraph's
+        if type(values) is not dict:
+            values = {"__root__": values}
+        graph = {
+            "v": _FORMAT,
+            "channel_versions": dict.fromkeys(values, 1),
+            "versions_seen": {},
+            "updated_channels": None,
+        }
+    checkpoint = {"ts": row.timestamp.isoformat(), **graph, "id": row.id, "channel_values": values}
+    parent = row.parent_id
+    return CheckpointTuple(
+        _config(config, row.namespace, row.id, row.execution_id),
+        cast("Checkpoint", checkpoint),
+        cast("CheckpointMetadata", loaded.metadata),
+        _config(config, row.namespace, parent, row.execution_id) if parent else None,
+        cast("list[PendingWrite]", loaded.writes),
+    )
+
+
+def _timestamp(text: Any) -> tuple[datetime, bool]:
+    """Return a checkpoint's time for the row, and whether the row alone gives back the text."""
+    try:
+        timestamp = datetime.fromisoformat(text).astimezone(UTC)
+    except (TypeError, ValueError):
+        return datetime.now(UTC), text is None
+    return timestamp, timestamp.isoformat() == text
+
+
+def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[str]) -> str:
+    """Return the nodes that ran in the super-step before a checkpoint.
+
+    A node is noted with the channel versions that started it. Each super-step raises the
+    highest version by one, so those that ran last have seen the highest. `Send` packets start
+    nodes without a version; their names come from the checkpoint before, if it was put here.
+    """
+    if facts.get("source") == "input":
+        return _START
+    last: dict[Any, list[str]] = {}
+    for node, seen in checkpoint["versions_seen"].items():
+        if seen and (node == _START or not node.startswith("__")):
+            last.setdefault(max(seen.values()), []).append(node)
+    names = set(last[max(last)]) if last else set()
+    return ", ".join(sorted(names.union(pushed)))

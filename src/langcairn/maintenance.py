@@ -1,0 +1,265 @@
+"""Removing checkpoints and freeing what nothing refers to any more.
+
+Removal has two steps, so that no lock is held while references are counted:
+
+1. `Remove` deletes rows and raises the execution's epoch, in one transaction. From then on no
+   writer can refer to a chunk that it only remembers: its commit is refused, and it repeats the
+   put with every chunk in it, which marks them as of the new epoch.
+2. `Sweep` deletes the chunks that no row refers to and that were last committed before the new
+   epoch, unless the epoch has changed again; then the next sweep will find them.
+
+A crash between the two leaves garbage until the next sweep, never a dangling reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langcairn.backends.base import (
+    CheckpointRow,
+    ChunkId,
+    Clear,
+    Commit,
+    FetchChunks,
+    FindCheckpoints,
+    FindOldChunks,
+    FindWrites,
+    FoundCheckpoint,
+    Position,
+    Remove,
+    Sweep,
+    WriteRow,
+)
+from langcairn.codec.reader import Content, parse, references
+from langcairn.errors import CorruptData, InvalidInput, StaleEpoch
+from langcairn.operations import Codec, Operation, too_busy
+from langcairn.records import fields_from_json, only_one, place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+_ROWS = 500  # [rows read at a time; they are small, the content is in chunks]
+_CHUNKS = 500  # [chunks moved or removed at a time]
+_ATTEMPTS = 10
+
+
+def delete(codec: Codec, query: FindCheckpoints) -> Operation[bool]:
+    """Delete the one checkpoint that a query finds. Returns whether there was one.
+
+    Raises:
+        AmbiguousCheckpoint: The query finds several; nothing was deleted.
+    """
+    found: list[FoundCheckpoint] = yield query
+    only_one([element.row for element in found])
+    for element in found:
+        row = element.row
+        yield from _remove(codec, row.execution_id, [(row.namespace, row.id)])
+    return bool(found)
+
+
+def clear(codec: Codec, execution_id: str) -> Operation[bool]:
+    """Delete everything of an execution. Returns whether there was something."""
+    existed: bool = yield Clear(execution_id)
+    codec.caches.drop(execution_id)
+    return existed
+
+
+def delete_for_runs(codec: Codec, run_ids: Sequence[str]) -> Operation[None]:
+    """Delete the checkpoints whose metadata has one of these run ids."""
+    for run_id in run_ids:
+        query = FindCheckpoints(metadata={"run_id": run_id}, with_writes=False)
+        by_execution: dict[str, list[tuple[str, str]]] = {}
+        for row in (yield from _rows(query)):
+            if _metadata(codec, row).get("run_id") == run_id:
+                by_execution.setdefault(row.execution_id, []).append((row.namespace, row.id))
+        for execution_id, keys in by_execution.items():
+            yield from _remove(codec, execution_id, keys)
+
+
+def prune(codec: Codec, execution_id: str, strategy: str) -> Operation[None]:
+    """Remove checkpoints of an execution as LangGraph's ``prune`` says.
+
+    ``keep_latest`` keeps the newest of each namespace, and those ancestors of it from which a
+    `DeltaChannel` still has to be rebuilt.
+
+    Raises:
+        InvalidInput: There is no such strategy.
+    """
+    if strategy == "delete":
+        yield from clear(codec, execution_id)
+        return
+    if strategy != "keep_latest":
+        raise InvalidInput(f"unknown strategy {strategy!r}: use 'keep_latest' or 'delete'")
+    rows = yield from _rows(FindCheckpoints(execution_id, with_writes=False))
+    kept: set[tuple[str, str]] = set()
+    newest: dict[str, str] = {}
+    by_key = {(row.namespace, row.id): row for row in rows}
+    for row in rows:
+        if row.namespace not in newest:  # rows come newest first
+            newest[row.namespace] = row.id
+            kept.update((a.namespace, a.id) for a in _needed(codec, row, by_key))
+    surplus = [key for key in by_key if key not in kept]
+    # Writes may arrive before their checkpoint does. Those of a checkpoint older than the newest
+    # belong to none that will still come.
+    writes: list[WriteRow] = yield FindWrites(execution_id)
+    orphans = {
+        (write.namespace, write.checkpoint_id)
+        for write in writes
+        if (write.namespace, write.checkpoint_id) not in by_key
+        and write.checkpoint_id < newest.get(write.namespace, "")
+    }
+    if surplus or orphans:
+        yield from _remove(codec, execution_id, [*surplus, *sorted(orphans)])
+
+
+def _needed(
+    codec: Codec, row: CheckpointRow, by_key: dict[tuple[str, str], CheckpointRow]
+) -> Iterator[CheckpointRow]:
+    """Yield a checkpoint and the ancestors that its delta channels are rebuilt from."""
+    yield row
+    # LangGraph counts, in the metadata, what each delta channel has behind it since its last
+    # snapshot; a channel that isn't named there has its whole value in the checkpoint.
+    wanted = set(_metadata(codec, row).get("counters_since_delta_snapshot") or ())
+    if wanted:
+        wanted -= _channels(row)
+    while wanted and row.parent_id is not None:
+        parent = by_key.get((row.namespace, row.parent_id))
+        if parent is None:
+            return
+        row = parent
+        wanted -= _channels(row)
+        yield row
+
+
+def _channels(row: CheckpointRow) -> set[str]:
+    state = parse(row.state, f"the state of {place(row)}")
+    return set(state) if type(state) is dict else set()
+
+
+def _metadata(codec: Codec, row: CheckpointRow) -> dict[str, Any]:
+    return fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
+
+
+def copy(codec: Codec, source: str, target: str) -> Operation[int]:
+    """Copy all checkpoints and writes of one execution into another.
+
+    Checkpoints that the target has under the same key are replaced. Returns how many
+    checkpoints were copied; 0 if there is no source.
+
+    Raises:
+        CorruptData: The source lacks a chunk that it refers to; the target is as before.
+    """
+    if source == target:
+        raise InvalidInput(f"source and target are the same execution: {source!r}")
+    for attempt in range(_ATTEMPTS):
+        rows = yield from _rows(FindCheckpoints(source, with_writes=False))
+        writes: list[WriteRow] = yield FindWrites(source)
+        if not rows and not writes:
+            return 0
+        try:
+            epoch = yield from _copy_chunks(source, target, rows, writes)
+            yield Commit(
+                target,
+                epoch,
+                (),
+                [row._replace(execution_id=target) for row in rows],
+                [write._replace(execution_id=target) for write in writes],
+            )
+        except StaleEpoch:
+            continue  # the target was cleaned up meanwhile
+        except CorruptData:
+            if attempt:
+                raise
+            continue  # the source may have been cleaned up meanwhile; damage will show again
+        codec.caches.drop(target)
+        return len(rows)
+    raise too_busy(target)
+
+
+def _copy_chunks(
+    source: str, target: str, rows: Sequence[CheckpointRow], writes: Sequence[WriteRow]
+) -> Operation[int]:
+    live = sorted((yield from _live(source, rows, writes)))
+    epoch: int = yield Commit(target, None)
+    for ids in _batches(live):
+        chunks: dict[ChunkId, bytes] = yield FetchChunks(source, ids)
+        if lacking := set(ids) - chunks.keys():
+            raise CorruptData(
+                f"execution {source!r} can't be copied: chunk {min(lacking)} is not stored, or "
+                "was removed while it was being copied"
+            )
+        yield Commit(target, epoch, list(chunks.items()))
+    return epoch
+
+
+def _remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) -> Operation[None]:
+    """Remove checkpoints of one execution and what only they referred to."""
+    epoch: int | None = yield Remove(execution_id, keys)
+    codec.caches.drop(execution_id)
+    if epoch is not None:
+        yield from sweep(execution_id, epoch)
+
+
+def sweep(execution_id: str, epoch: int) -> Operation[int]:
+    """Remove the chunks that nothing referred to in ``epoch``. Returns how many were removed.
+
+    Raises:
+        CorruptData: References can't be counted because something is damaged. Nothing was swept.
+    """
+    rows = yield from _rows(FindCheckpoints(execution_id, with_writes=False))
+    writes: list[WriteRow] = yield FindWrites(execution_id)
+    try:
+        live = yield from _live(execution_id, rows, writes)
+    except CorruptData:
+        if not (yield Sweep(execution_id, epoch, ())):
+            return 0  # not damage: another clean-up removed what was being read, and sweeps itself
+        raise
+    old: list[ChunkId] = yield FindOldChunks(execution_id, epoch)
+    removed = 0
+    for ids in _batches([id for id in old if id not in live]):
+        if not (yield Sweep(execution_id, epoch, ids)):
+            break
+        removed += len(ids)
+    return removed
+
+
+def _live(
+    execution_id: str, rows: Iterable[CheckpointRow], writes: Iterable[WriteRow]
+) -> Operation[set[ChunkId]]:
+    """Return the ids of all chunks that rows refer to, directly or through pages."""
+    nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
+    nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
+    content = Content()
+    while True:
+        live = dict(references(nodes, content.pages))
+        pages = [id for id, is_page in live.items() if is_page and id not in content.pages]
+        if not pages:
+            return set(live)
+        for ids in _batches(pages):
+            chunks: dict[ChunkId, bytes] = yield FetchChunks(execution_id, ids)
+            for id, sealed in chunks.items():
+                content.add(id, sealed)
+            if lacking := set(ids) - content.pages.keys():
+                # What a lost page referred to can't be known, so nothing may be removed.
+                raise CorruptData(
+                    f"page {min(lacking)} of execution {execution_id!r} is not stored; what it "
+                    "referred to is unknown, so nothing was removed or copied"
+                )
+
+
+def _rows(query: FindCheckpoints) -> Operation[list[CheckpointRow]]:
+    """Read the rows that a query finds, a part at a time."""
+    rows: list[CheckpointRow] = []
+    query = query._replace(limit=_ROWS, with_writes=False)
+    while True:
+        found: list[FoundCheckpoint] = yield query
+        rows.extend(element.row for element in found)
+        if len(found) < _ROWS:
+            return rows
+        last = rows[-1]
+        query = query._replace(after=Position(last.id, last.execution_id, last.namespace))
+
+
+def _batches(ids: Sequence[ChunkId]) -> Iterator[Sequence[ChunkId]]:
+    for start in range(0, len(ids), _CHUNKS):
+        yield ids[start : start + _CHUNKS]

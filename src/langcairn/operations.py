@@ -1,0 +1,305 @@
+"""Everything that takes more than one request, written once for blocking and async callers.
+
+Each operation is a generator that yields requests for the backend and is sent the answers; what
+it returns is the result. `langcairn.store` runs them over either side of a backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from langgraph.checkpoint.base import WRITES_IDX_MAP
+
+from langcairn.backends.base import (
+    CheckpointRow,
+    ChunkId,
+    Commit,
+    FetchChunks,
+    FindCheckpoints,
+    FoundCheckpoint,
+    Position,
+    Request,
+    WriteRow,
+)
+from langcairn.cache import Caches, ExecutionCache, Head
+from langcairn.codec.chunks import seal
+from langcairn.codec.nodes import exact_str, standing
+from langcairn.codec.reader import Reader, parse
+from langcairn.codec.serde import SafeSerializer
+from langcairn.codec.tree import Encoded, Encoder
+from langcairn.errors import CorruptData, StaleEpoch, StoreUnavailable
+from langcairn.records import Draft, Loaded, fields_from_json, place, row_of, state_json
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.serde.base import SerializerProtocol
+
+    from langcairn.codec.nodes import Node
+
+T = TypeVar("T")
+Operation = Generator[Request, Any, T]
+
+# A list is read in pages, so that no cursor stays open while its consumer thinks, and not many
+# whole states are held at once.
+PAGE = 32  # [checkpoints]
+# One for a stale cache, the others for clean-ups that come in between again and again.
+_ATTEMPTS = 10
+
+
+class Codec:
+    """A serializer, and the caches of what it encoded and decoded.
+
+    Attributes:
+        serde: What serializes the values in states and pending writes.
+        plain: What serializes metadata and LangGraph's own fields, which stay searchable also
+            with a serializer of the user's.
+        caches: What is remembered about executions.
+    """
+
+    def __init__(self, serde: SerializerProtocol | None, caches: Caches) -> None:
+        self.serde = serde or SafeSerializer()
+        self.plain = self.serde if isinstance(self.serde, SafeSerializer) else SafeSerializer()
+        self.caches = caches
+
+
+class _Draft:
+    """The chunks and cache entries of one commit while it is put together."""
+
+    def __init__(self, codec: Codec, execution_id: str) -> None:
+        self.codec = codec
+        self.execution_id = execution_id
+        self.cache = codec.caches.get(execution_id)
+        self.encoder = Encoder(codec.serde)
+        self.versions: dict[tuple[str, str], Encoded] = {}
+        self.heads: dict[str, Head] = {}
+
+    def row(self, draft: Draft) -> CheckpointRow:
+        """Encode a checkpoint."""
+        state = draft.state
+        if type(state) is not dict or not all(type(k) is str and exact_str(k) for k in state):
+            return row_of(draft, _dumps(self._value(draft, "", state, "state")), self.codec.plain)
+        head = self.cache.heads.get(draft.namespace)
+        inherited = (
+            head.nodes
+            if draft.changed is not None and head is not None and head.id == draft.parent_id
+            else {}
+        )
+        nodes = {}
+        for key, value in state.items():
+            if key in inherited and key not in draft.changed:  # type: ignore[operator]  # not None here
+                nodes[key] = inherited[key]
+            else:
+                nodes[key] = self._value(draft, key, value, f"state[{key!r}]")
+        self.heads[draft.namespace] = Head(draft.id, nodes, draft.pushed)
+        return row_of(draft, state_json(nodes, ordered=draft.graph is None), self.codec.plain)
+
+    def _value(self, draft: Draft, key: str, value: Any, path: str) -> Node:
+        place = (draft.namespace, key)
+        old = self.versions.get(place) or self.cache.versions.get(place)
+        encoded = self.encoder.encode(value, old, path)
+        self.versions[place] = encoded
+        return encoded.node
+
+    def commit(
+        self, checkpoints: Sequence[CheckpointRow], writes: Sequence[WriteRow]
+    ) -> Operation[bool]:
+        """Commit rows with the chunks they need. False: the cache was stale and is dropped."""
+        cache, caches = self.cache, self.codec.caches
+        known = cache.known
+        new = [(id, payload) for id, payload in self.encoder.chunks.items() if id not in known]
+        chunks = [(id, seal(payload)) for id, payload in new]
+        try:
+            epoch = yield Commit(self.execution_id, cache.epoch, chunks, checkpoints, writes)
+        except StaleEpoch:
+            caches.drop(self.execution_id)
+            return False
+        if cache.epoch is None:
+            cache.epoch = epoch
+        if cache.epoch == epoch:
+            # Only what is stored may be built upon, hence after the commit and not before it.
+            known.update(id for id, _ in new)
+            cache.versions.update(self.versions)
+            cache.heads.update(self.heads)
+            cache.grow(sum(len(payload.data) + 300 for _, payload in new))
+            caches.trim()
+        return True
+
+
+def save(codec: Codec, drafts: Sequence[Draft]) -> Operation[None]:
+    """Save checkpoints of one execution, all or none.
+
+    Raises:
+        Unserializable: A value can't be stored; nothing was.
+    """
+    execution_id = drafts[0].execution_id
+    for _ in range(_ATTEMPTS):
+        commit = _Draft(codec, execution_id)
+        rows = [commit.row(draft) for draft in drafts]
+        if (yield from commit.commit(rows, ())):
+            return
+    raise too_busy(execution_id)
+
+
+def save_writes(
+    codec: Codec,
+    key: tuple[str, str, str],
+    writes: Sequence[tuple[str, Any]],
+    task_id: str,
+    task_path: str,
+) -> Operation[None]:
+    """Save pending writes of one task, all or none.
+
+    Args:
+        codec: How to store values.
+        key: Execution id, namespace and checkpoint id.
+        writes: Pairs of channel and value.
+        task_id: The task that made them.
+        task_path: Where the task stands among those of its super-step.
+
+    Raises:
+        Unserializable: A value can't be stored; nothing was.
+    """
+    for _ in range(_ATTEMPTS):
+        commit = _Draft(codec, key[0])
+        rows = []
+        for place_in_call, (channel, value) in enumerate(writes):
+            encoded = commit.encoder.encode(value, None, f"write to {channel!r}")
+            idx = WRITES_IDX_MAP.get(channel, place_in_call)
+            rows.append(WriteRow(*key, task_id, idx, task_path, channel, _dumps(encoded.node)))
+        if (yield from commit.commit((), rows)):
+            return
+    raise too_busy(key[0])
+
+
+def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
+    """Find checkpoints and decode them.
+
+    Raises:
+        CorruptData: One of them, or a chunk that it needs, is damaged or missing.
+    """
+    found: list[FoundCheckpoint] = yield query
+    loaded: list[Loaded] = []
+    for element in found:
+        one = yield from _decode(codec, element)
+        if one is not None:
+            loaded.append(one)
+    return loaded
+
+
+def find_page(
+    codec: Codec,
+    query: FindCheckpoints,
+    where: dict[str, Any],
+    limit: int | None,
+) -> Operation[tuple[list[Loaded], FindCheckpoints | None]]:
+    """Decode one page of a list of any length.
+
+    Args:
+        codec: How to decode.
+        query: What to list; its ``limit`` is set here.
+        where: What the metadata must hold at the top level, exactly.
+        limit: The most to return, at least 1; None: a page.
+
+    Returns:
+        The checkpoints, and the query for those behind them; None when there are no more.
+    """
+    size = PAGE if limit is None else min(PAGE, limit)
+    hint = {k: v for k, v in where.items() if type(v) in (str, int, bool)} or None
+    found: list[FoundCheckpoint] = yield query._replace(limit=size, metadata=hint)
+    loaded = []
+    for element in found:
+        if where and not _matches(codec, element.row, where):
+            continue
+        one = yield from _decode(codec, element)
+        if one is not None:
+            loaded.append(one)
+    if len(found) < size:
+        return loaded, None
+    last = found[-1].row
+    return loaded, query._replace(after=Position(last.id, last.execution_id, last.namespace))
+
+
+def _matches(codec: Codec, row: CheckpointRow, where: dict[str, Any]) -> bool:
+    metadata = fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
+    return all(metadata.get(key) == value for key, value in where.items())
+
+
+def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
+    """Decode a checkpoint; None if it was removed since it was found."""
+    row = found.row
+    try:
+        nodes = [parse(row.state, f"the state of {place(row)}")]
+        nodes += [parse(write.value, f"a pending write of {place(row)}") for write in found.writes]
+        built = yield from decode_parts(codec, found, nodes)
+        return Loaded(
+            row,
+            built[0],
+            fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}"),
+            fields_from_json(row.graph, codec.plain, f"the graph column of {place(row)}"),
+            [(w.task_id, w.channel, v) for w, v in zip(found.writes, built[1:], strict=True)],
+        )
+    except MissingChunks:
+        query = FindCheckpoints(row.execution_id, row.namespace, row.id)
+        again: list[FoundCheckpoint] = yield query
+        if not again:
+            return None
+        if again[0].epoch == found.epoch and again[0].row.state == row.state:
+            raise
+        return (yield from _decode(codec, again[0]))
+
+
+class MissingChunks(CorruptData):
+    """A checkpoint refers to chunks that aren't stored, unless it was removed meanwhile."""
+
+
+def decode_parts(
+    codec: Codec, found: FoundCheckpoint, nodes: Sequence[Node]
+) -> Operation[list[Any]]:
+    """Return the values of nodes that stand in a checkpoint or in its writes.
+
+    Raises:
+        MissingChunks: A chunk that they need isn't stored.
+        CorruptData: A node or a chunk is damaged.
+    """
+    row = found.row
+    cache = codec.caches.at(row.execution_id, found.epoch)
+    reader = Reader(cache.content, codec.serde)
+    try:
+        try:
+            return [reader.build(node) for node in nodes]
+        except KeyError:
+            yield from _fill(cache, reader, row, nodes)
+            codec.caches.trim()
+            return [reader.build_complete(node) for node in nodes]
+    except CorruptData as error:
+        error.add_note(f"while loading {place(row)}")
+        raise
+
+
+def _fill(
+    cache: ExecutionCache, reader: Reader, row: CheckpointRow, nodes: Sequence[Node]
+) -> Operation[None]:
+    """Fetch the chunks that nodes need, all of a level at once."""
+    while missing := reader.missing(nodes):
+        chunks: dict[ChunkId, bytes] = yield FetchChunks(row.execution_id, sorted(missing))
+        for id, sealed in chunks.items():
+            cache.content.add(id, sealed)
+        cache.known.update(chunks)
+        if lacking := missing - chunks.keys():
+            raise MissingChunks(
+                f"{place(row)} refers to chunk {min(lacking)}, which is not stored: the data was "
+                "damaged, or removed by something other than langcairn. No state was returned."
+            )
+
+
+def too_busy(execution_id: str) -> StoreUnavailable:
+    """Return the error for a put that clean-ups overtook every time."""
+    return StoreUnavailable(
+        f"execution {execution_id!r} was cleaned up {_ATTEMPTS} times while a put to it was "
+        "under way; nothing was saved, try again"
+    )
+
+
+def _dumps(node: Node) -> bytes:
+    return orjson.dumps(standing(node))

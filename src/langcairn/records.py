@@ -1,0 +1,229 @@
+"""Between rows and what they mean: the JSON columns of a checkpoint, and checks of its keys."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from langcairn.backends.base import CheckpointRow
+
+from langcairn.codec.messages import pack
+from langcairn.codec.nodes import MARK, NotExact, literal, literal_dict, standing
+from langcairn.codec.reader import parse
+from langcairn.errors import AmbiguousCheckpoint, CorruptData, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+    from datetime import datetime
+
+    from langcairn.codec.nodes import Node
+    from langcairn.codec.serde import SafeSerializer
+
+# B-tree keys of PostgreSQL end at 2,704 bytes, and a key holds up to four of these names.
+_LONGEST_NAME = 512  # [bytes of UTF-8]
+
+
+class Draft(NamedTuple):
+    """A checkpoint to be saved, before its values are encoded."""
+
+    execution_id: str
+    namespace: str
+    id: str
+    parent_id: str | None
+    node_name: str
+    state: Any
+    metadata: Mapping[str, Any]
+    timestamp: datetime
+    version: int
+    graph: Mapping[str, Any] | None = None
+    """What only LangGraph needs; None for a record saved by hand."""
+    changed: Container[str] | None = None
+    """Keys of the state whose values may differ from the parent's; None: all."""
+    pushed: Sequence[str] = ()
+    """Names of the nodes that `Send` packets in the state start."""
+
+
+class Loaded(NamedTuple):
+    """A checkpoint as it was read."""
+
+    row: CheckpointRow
+    state: Any
+    metadata: dict[str, Any]
+    graph: dict[str, Any]
+    writes: list[tuple[str, str, Any]]
+    """LangGraph's pending writes: task id, channel, value."""
+
+
+def valid_execution_id(value: object) -> str:
+    """Return a thread or execution id as it is stored.
+
+    Integers and UUIDs stand for their text, so a service may use ``7`` here and ``"7"`` there.
+
+    Raises:
+        InvalidInput: It is empty, too long, of another type, or has characters that not every
+            backend can keep. (Dropping them, as other savers do, makes two threads one.)
+    """
+    if type(value) is int or isinstance(value, UUID):
+        value = str(value)
+    return valid_name(value, "thread_id (execution_id)", empty=False)
+
+
+def valid_name(value: object, what: str, *, empty: bool = True) -> str:
+    """Return a part of a key if every backend can store it.
+
+    Raises:
+        InvalidInput: It can't be stored; the message says why.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} must be a string, not {type(value).__name__}: {value!r:.80}")
+    if not value and not empty:
+        raise InvalidInput(f"{what} is empty; give every run a name of its own")
+    if "\0" in value:
+        raise InvalidInput(f"{what} {value!r:.80} has a NUL character, which not every store keeps")
+    try:
+        size = len(value) if value.isascii() else len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} {value!r:.80} has half a surrogate pair in it") from None
+    if size > _LONGEST_NAME:
+        raise InvalidInput(f"{what} has {size} bytes; {_LONGEST_NAME} is the most: {value!r:.80}…")
+    return value
+
+
+def state_json(fields: Mapping[str, Node], *, ordered: bool) -> bytes:
+    """Return the state column for a dict whose values are encoded.
+
+    Args:
+        fields: The nodes of the values.
+        ordered: Keep the order of the keys also where a database would sort them.
+    """
+    nodes = {key: standing(node) for key, node in fields.items()}
+    if MARK in nodes:
+        return orjson.dumps({MARK: ["d", [list(nodes), list(nodes.values())]]})
+    return orjson.dumps(literal_dict(nodes) if ordered else nodes)
+
+
+def metadata_json(metadata: Mapping[str, Any], serde: SafeSerializer) -> bytes:
+    """Return the metadata column. It refers to no chunk, so that it can be searched.
+
+    Raises:
+        Unserializable: A value can't be stored.
+    """
+    return orjson.dumps(_inline_fields(metadata, "metadata", serde))
+
+
+def graph_json(graph: Mapping[str, Any], serde: SafeSerializer) -> bytes:
+    """Return the graph column for the parts of a LangGraph checkpoint that aren't its state.
+
+    Raises:
+        Unserializable: A value can't be stored.
+    """
+    versions = {key: graph[key] for key in _VERSIONS if key in graph}
+    rest = {key: value for key, value in graph.items() if key not in versions}
+    try:
+        return orjson.dumps({**versions, **_inline_fields(rest, "checkpoint", serde)})
+    except TypeError as error:
+        raise InvalidInput(f"the checkpoint's channel versions can't be stored: {error}") from error
+
+
+_VERSIONS = ("channel_versions", "versions_seen", "updated_channels")
+
+
+def _inline_fields(fields: Mapping[str, Any], what: str, serde: SafeSerializer) -> dict[str, Node]:
+    for key in fields:
+        valid_name(key, f"a key of the {what}")
+        if key == MARK:
+            raise InvalidInput(f"the {what} has a key {MARK!r}, which is reserved")
+    return {key: _inline(value, f"{what}[{key!r}]", serde) for key, value in fields.items()}
+
+
+def _inline(value: Any, path: str, serde: SafeSerializer) -> Node:
+    try:
+        return literal(value)
+    except (NotExact, RecursionError):
+        data = pack(value) if type(value) in (dict, list, tuple, int, float, str) else None
+        return {MARK: ["m", b64encode(data or serde.dumps(value, path=path)).decode()]}
+
+
+def fields_from_json(data: bytes, serde: SafeSerializer, what: str) -> dict[str, Any]:
+    """Return the content of a metadata or graph column.
+
+    Raises:
+        CorruptData: It isn't what we write, nor plain JSON.
+    """
+    fields = parse(data, what)
+    if type(fields) is not dict:
+        raise CorruptData(f"{what} is damaged: it isn't a JSON object")
+    for key, value in fields.items():
+        if type(value) in (dict, list):
+            fields[key] = _from_inline(value, serde, what)
+    return fields
+
+
+def _from_inline(node: Node, serde: SafeSerializer, what: str) -> Any:
+    if type(node) is list:
+        return [_from_inline(member, serde, what) for member in node]
+    if type(node) is not dict:
+        return node
+    marker = node.get(MARK)
+    if marker is None:
+        return {key: _from_inline(member, serde, what) for key, member in node.items()}
+    try:
+        match marker:
+            case ["m", str(text)]:
+                return serde.loads(b64decode(text, validate=True))
+            case ["o", *keys] if len(keys) == len(node) - 1:
+                return {key: _from_inline(node[key], serde, what) for key in keys}
+    except (ValueError, KeyError) as error:
+        raise CorruptData(f"{what} is damaged: {error}") from error
+    raise CorruptData(f"{what} is damaged: {str(marker)[:80]}")
+
+
+def row_of(draft: Draft, state: bytes, serde: SafeSerializer) -> CheckpointRow:
+    """Return the row of a checkpoint whose state is encoded.
+
+    Raises:
+        Unserializable: A value of the metadata or of LangGraph's fields can't be stored.
+    """
+    return CheckpointRow(
+        draft.execution_id,
+        draft.namespace,
+        draft.id,
+        draft.parent_id,
+        draft.node_name,
+        state,
+        metadata_json(draft.metadata, serde),
+        draft.timestamp,
+        draft.version,
+        b"{}" if draft.graph is None else graph_json(draft.graph, serde),
+    )
+
+
+def utc(timestamp: datetime) -> datetime:
+    """Return a time in UTC; one without a zone is taken for UTC."""
+    if timestamp.tzinfo is None:
+        return timestamp.replace(tzinfo=UTC)
+    return timestamp.astimezone(UTC)
+
+
+def only_one(rows: Sequence[CheckpointRow]) -> None:
+    """Check that an id means one checkpoint.
+
+    Raises:
+        AmbiguousCheckpoint: It means several.
+    """
+    if len(rows) > 1:
+        places = " and ".join(f"{row.execution_id!r} (namespace {row.namespace!r})" for row in rows)
+        raise AmbiguousCheckpoint(
+            f"checkpoint {rows[0].id!r} is in the executions {places}, for one; say which is "
+            "meant with execution_id=… and namespace=…"
+        )
+
+
+def place(row: CheckpointRow) -> str:
+    """Name a checkpoint for an error message."""
+    inside = f" (namespace {row.namespace!r})" if row.namespace else ""
+    return f"checkpoint {row.id!r} of execution {row.execution_id!r}{inside}"
