@@ -12,8 +12,8 @@ from langcairn.errors import (
     StoreFull,
     StoreMisconfigured,
     StoreUnavailable,
-    Unserializable,
     UnsafeType,
+    Unserializable,
 )
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store

@@ -40,7 +40,7 @@ class Unserializable(InvalidInput, TypeError):
     def __init__(self, path: str, type_name: str, reason: str) -> None:
         super().__init__(
             f"{path} can't be saved: a value of type {type_name} is not serializable ({reason}). "
-            "Nothing of this put was kept. Store plain data, a pydantic model or a dataclass instead."
+            "Nothing of this put was kept. Use plain data, a pydantic model or a dataclass instead."
         )
         self.path = path
         self.type_name = type_name
@@ -74,7 +74,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreMisconfigured(StoreError):
-    """The storage can't be used as configured: a wrong path, no rights, not a database, …"""
+    """The storage can't be used as configured: a wrong path, no rights, not a database."""
 
 
 class StoreFull(StoreError):

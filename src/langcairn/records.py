@@ -10,7 +10,6 @@ from uuid import UUID
 import orjson
 
 from langcairn.backends.base import CheckpointRow
-
 from langcairn.codec.messages import pack
 from langcairn.codec.nodes import MARK, NotExact, literal, literal_dict, standing
 from langcairn.codec.reader import parse

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from langcairn.records import Loaded
 
 T = TypeVar("T")
+# Inside the class, `list` is a method.
+_Checkpoints = list[Checkpoint]
+_Ids = list[str]
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 
@@ -147,7 +150,7 @@ class CheckpointStore:
 
     def list(
         self, execution_id: str, *, namespace: str | None = None, limit: int | None = None
-    ) -> list[Checkpoint]:
+    ) -> _Checkpoints:
         """Return the checkpoints of an execution, the newest first; an empty list for none.
 
         Args:
@@ -163,7 +166,7 @@ class CheckpointStore:
 
     async def alist(
         self, execution_id: str, *, namespace: str | None = None, limit: int | None = None
-    ) -> list[Checkpoint]:  # type: ignore[valid-type]  # `list` is the method above here
+    ) -> _Checkpoints:
         """Do as `list`."""
         query = _all(execution_id, namespace)
         return [_record(loaded) async for loaded in self.apages(query, {}, limit)]
@@ -213,11 +216,11 @@ class CheckpointStore:
             query = following
             limit = None if limit is None else limit - len(loaded)
 
-    def executions(self, *, after: str = "", limit: int | None = None) -> list[str]:  # type: ignore[valid-type]  # as above
+    def executions(self, *, after: str = "", limit: int | None = None) -> _Ids:
         """Return the ids of the executions, in ascending order, behind ``after``."""
         return self.backend.execute(FindExecutions(after, limit))  # type: ignore[return-value]  # see FindExecutions
 
-    async def aexecutions(self, *, after: str = "", limit: int | None = None) -> list[str]:  # type: ignore[valid-type]  # as above
+    async def aexecutions(self, *, after: str = "", limit: int | None = None) -> _Ids:
         """Do as `executions`."""
         return await self.backend.aexecute(FindExecutions(after, limit))  # type: ignore[return-value]  # as above
 

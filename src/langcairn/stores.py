@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class MemoryCheckpointStore(CheckpointStore):
     """Keeps checkpoints in this process' memory; they are lost with it."""
 
+    backend: MemoryBackend
+
     def __init__(
         self, *, serde: SerializerProtocol | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
     ) -> None:
@@ -26,7 +28,7 @@ class MemoryCheckpointStore(CheckpointStore):
 
     def stored_bytes(self) -> int:
         """Return the bytes of all rows and chunks with their keys, without Python's overhead."""
-        return self.backend.stored_bytes()  # type: ignore[attr-defined]  # a MemoryBackend
+        return self.backend.stored_bytes()
 
 
 class SqliteCheckpointStore(CheckpointStore):

@@ -6,6 +6,8 @@ import threading
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from langcairn.backends.base import (
     Backend,
     CheckpointRow,
@@ -72,23 +74,27 @@ class MemoryBackend(Backend):
             Clear: self._clear,
         }
 
-    def execute(self, request: Request) -> object:  # docstring inherited
+    @override
+    def execute(self, request: Request) -> object:
         handler = self._handlers[type(request)]
         with self._lock:
             if self._closed:
                 raise StoreClosed("this store is closed; open a new one")
             return handler(request)
 
-    async def aexecute(self, request: Request) -> object:  # docstring inherited
+    @override
+    async def aexecute(self, request: Request) -> object:
         return self.execute(request)
 
-    def close(self) -> None:  # docstring inherited
+    @override
+    def close(self) -> None:
         with self._lock:
             self._closed = True
             self._executions.clear()
             self._by_id.clear()
 
-    async def aclose(self) -> None:  # docstring inherited
+    @override
+    async def aclose(self) -> None:
         self.close()
 
     def stored_bytes(self) -> int:

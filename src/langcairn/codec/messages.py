@@ -1,5 +1,4 @@
-"""LangChain messages: the one kind of object that conversations consist of, so it gets a path
-of its own.
+"""LangChain messages: what conversations consist of, and so the one kind with a path of its own.
 
 A message is stored as msgpack of ``[class name, fields, extra fields]``: its content as it is,
 without the detour over pydantic's ``model_dump`` on the way in and its validators on the way out
@@ -88,6 +87,10 @@ class MessageTemplate:
     def __init__(self, packed: bytes) -> None:
         """Keep what `pack` made of a message."""
         self._packed: bytes | None = packed
+        self._cls: type[lc.BaseMessage]
+        self._fields: dict[str, Any]
+        self._mutable: bytes | None
+        self._extra: bytes | None
 
     def make(self) -> lc.BaseMessage:
         """Return a new message that shares nothing mutable with any other.

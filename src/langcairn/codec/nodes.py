@@ -50,7 +50,7 @@ class Ref(str):
     __slots__ = ()
 
 
-class NotExact(Exception):  # noqa: N818 -- control flow inside the codec, never seen by users
+class NotExact(Exception):
     """The value has no JSON form that comes back the same from every backend."""
 
 

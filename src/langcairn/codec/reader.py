@@ -17,7 +17,8 @@ from langgraph.checkpoint.serde.types import (
     _DeltaSnapshot,  # private, but the stored form of a public channel: there is no other name
 )
 
-from langcairn.codec.chunks import ID_LENGTH, Kind, unseal
+from langcairn.backends.base import ChunkId
+from langcairn.codec.chunks import ID_LENGTH, Kind, Payload, unseal
 from langcairn.codec.messages import MessageTemplate
 from langcairn.codec.nodes import MARK, Node
 from langcairn.codec.serde import SafeSerializer
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
-
-    from langcairn.backends.base import ChunkId
 
 _MSGPACK_STR = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
 
@@ -47,7 +46,7 @@ class Content:
 
     def __init__(self) -> None:
         self.pages: dict[ChunkId, Node] = {}
-        self.leaves: dict[ChunkId, MessageTemplate | str | tuple[Kind, bytes]] = {}
+        self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = {}
         self.size = 0
 
     def add(self, id: ChunkId, sealed: bytes) -> None:
@@ -64,7 +63,7 @@ class Content:
         elif kind is Kind.MSGPACK and data and data[0] in _MSGPACK_STR:
             self.leaves[id] = _string(id, data)
         else:
-            self.leaves[id] = (kind, data)
+            self.leaves[id] = Payload(kind, data)
         self.size += len(data) + 200
 
 
@@ -117,7 +116,7 @@ class Reader:
         except KeyError as error:
             raise CorruptData(f"chunk {error} is not what its place needs") from error
 
-    def _build(self, node: Node) -> Any:
+    def _build(self, node: Node) -> Any:  # noqa: C901, PLR0911 -- one case for each form of a node
         kind = type(node)
         if kind is list:
             return [self._build(member) for member in node]
@@ -128,9 +127,9 @@ class Reader:
             return {key: self._build(member) for key, member in node.items()}
         match marker:
             case ["c", str(id)]:
-                return self._leaf(id)
+                return self._leaf(ChunkId(id))
             case ["n", str(id)]:
-                return self._build(self._content.pages[id])
+                return self._build(self._content.pages[ChunkId(id)])
             case ["m", str(text)]:
                 return self._safe.loads(b64decode(text, validate=True))
             case ["u", str(text)]:
@@ -174,11 +173,11 @@ class Reader:
 
     def _leaf(self, id: ChunkId) -> Any:
         leaf = self._content.leaves[id]
-        if type(leaf) is MessageTemplate:
+        if isinstance(leaf, MessageTemplate):
             return leaf.make()
-        if type(leaf) is str:
+        if isinstance(leaf, str):
             return leaf
-        kind, data = leaf  # type: ignore[misc]  # neither of the two above
+        kind, data = leaf
         if kind is Kind.MSGPACK:
             return self._safe.loads(data)
         if kind is Kind.BYTEARRAY:
@@ -190,7 +189,9 @@ class Reader:
         return self._serde.loads_typed((tag, data))
 
 
-def references(nodes: Iterable[Node], pages: dict[ChunkId, Node]) -> Iterator[tuple[ChunkId, bool]]:
+def references(  # noqa: C901 -- one case for each form of a node
+    nodes: Iterable[Node], pages: dict[ChunkId, Node]
+) -> Iterator[tuple[ChunkId, bool]]:
     """Yield every chunk that nodes refer to, and whether it is a page.
 
     Pages that are not in ``pages`` are yielded, but can't be looked into.
@@ -214,11 +215,11 @@ def references(nodes: Iterable[Node], pages: dict[ChunkId, Node]) -> Iterator[tu
                 case ["m" | "u", _]:
                     pass
                 case ["c", str(id)]:
-                    yield id, False
+                    yield ChunkId(id), False
                 case ["n", str(id)]:
-                    yield id, True
+                    yield ChunkId(id), True
                     if id in pages:
-                        stack.append(pages[id])
+                        stack.append(pages[ChunkId(id)])
                 case ["s", inner]:
                     stack.append(inner)
                 case ["l" | "d" as form, *tails]:

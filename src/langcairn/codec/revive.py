@@ -262,10 +262,7 @@ class Reviver:
 
         def hook(code: int, data: bytes) -> Any:
             try:
-                build = self._builders.get(code)
-                if build is None:
-                    raise CorruptData(f"stored data has an unknown ext code, {code}")
-                return build(code, data, deeper or unpack)
+                return self._builders.get(code, _unknown)(code, data, deeper or unpack)
             except BaseException as error:
                 note_raised(error)
                 raise
@@ -273,7 +270,7 @@ class Reviver:
         def unpack(data: bytes) -> Any:
             try:
                 return ormsgpack.unpackb(data, ext_hook=hook, option=ormsgpack.OPT_NON_STR_KEYS)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- translated: forged bytes raise anything
                 cause = take_raised() or error
                 if isinstance(cause, CorruptData | MemoryError) or not isinstance(cause, Exception):
                     raise cause from cause.__cause__
@@ -293,19 +290,17 @@ class Reviver:
             if (module, name, parts[3]) != ("datetime", "datetime", "fromisoformat"):
                 raise UnsafeType(f"stored data wants to call {module}.{name}.{parts[3]}")
             return _stable(datetime.fromisoformat, payload)
-        if code == POSITIONAL and type(payload) is not list:
-            raise CorruptData(f"stored data has no list of arguments for {module}.{name}")
-        if code == KEYWORD and (type(payload) is not dict or not all(map(_is_str, payload))):
-            raise CorruptData(f"stored data has no named arguments for {module}.{name}")
+        if not isinstance(payload, _ARGUMENTS.get(code, object)):
+            raise CorruptData(f"stored data has no arguments for {module}.{name}")
         if (code, module, name) == (POSITIONAL, "re", "compile"):
             return _stable(re.compile, *payload)
         cls = self._policy.resolve(code, module, name)
         if cls in _STABLE:
-            return _stable(functools.partial(_construct, code, cls), payload)
+            return _stable(_CONSTRUCT[code], cls, payload)
         try:
-            return _construct(code, cls, payload)
-        except (RecursionError, MemoryError):
-            raise  # the machine's limits, not a changed class: no reason to return plain data
+            return _CONSTRUCT[code](cls, payload)
+        except (RecursionError, MemoryError, CorruptData):
+            raise  # these don't say that the class has changed
         except Exception as error:  # noqa: BLE001 -- a constructor may raise anything
             # As LangGraph does: the class has changed since, and its data is better than nothing.
             warn_once(
@@ -315,33 +310,58 @@ class Reviver:
 
 
 _Unpack = Callable[[bytes], Any]
+_ARGUMENTS: Final = {POSITIONAL: list, KEYWORD: dict}
 
 
-def _construct(code: int, cls: type[Any], payload: Any) -> Any:
-    if code == SINGLE:
-        if issubclass(cls, set | frozenset):
-            return cls(map(hashable, payload))
-        if issubclass(cls, Enum):
-            try:
-                return cls(payload)
-            except ValueError:
-                return cls(hashable(payload))  # a member whose value is a tuple
-        return cls(payload)
-    if code == POSITIONAL:
-        if cls is Send and len(payload) == 3:
-            return Send(payload[0], payload[1], timeout=payload[2])
-        return cls(*payload)
-    if code == KEYWORD:
-        return cls(**payload)
-    if issubclass(cls, RootModel):
-        return cls(payload)
+def _call_with_one(cls: Callable[..., Any], argument: Any) -> Any:
+    if isinstance(cls, type) and issubclass(cls, set | frozenset | deque):
+        if type(argument) is not list:
+            raise CorruptData("stored data has a collection of the wrong shape")
+        # Elements of a set that are lists by now were tuples.
+        return cls(argument if issubclass(cls, deque) else map(hashable, argument))
     try:
-        return cls(**payload)
+        return cls(argument)
+    except ValueError:
+        tuples = hashable(argument)  # an enum whose member's value is a tuple
+        if tuples is argument:
+            raise
+        return cls(tuples)
+
+
+def _call_with_positions(cls: Callable[..., Any], arguments: list[Any]) -> Any:
+    if cls is Send and len(arguments) == 3:
+        return Send(arguments[0], arguments[1], timeout=arguments[2])
+    return cls(*arguments)
+
+
+def _call_with_names(cls: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    return cls(**arguments)
+
+
+def _validate(cls: Any, fields: Any) -> Any:
+    """Build a pydantic model, without validation if it refuses what it once let pass."""
+    if issubclass(cls, RootModel):
+        return cls(fields)
+    try:
+        return cls(**fields)
     except (RecursionError, MemoryError):
         raise
-    except Exception:
-        # Validation refuses what it once let pass; as LangGraph does, keep it without validation.
-        return (cls.construct if code == PYDANTIC_V1 else cls.model_construct)(**payload)
+    except Exception:  # noqa: BLE001 -- a validator may raise anything
+        # The first is the name in v2. LangGraph does the same.
+        return (getattr(cls, "model_construct", None) or cls.construct)(**fields)
+
+
+_CONSTRUCT: Final[dict[int, Callable[[Any, Any], Any]]] = {
+    SINGLE: _call_with_one,
+    POSITIONAL: _call_with_positions,
+    KEYWORD: _call_with_names,
+    PYDANTIC_V1: _validate,
+    PYDANTIC_V2: _validate,
+}
+
+
+def _unknown(code: int, _data: bytes, _unpack: _Unpack) -> Any:
+    raise CorruptData(f"stored data has an unknown ext code, {code}")
 
 
 def _stable(build: Callable[..., Any], *arguments: Any) -> Any:
@@ -386,10 +406,6 @@ def _surrogate_keys(_code: int, data: bytes, unpack: _Unpack) -> dict[Any, Any]:
 def hashable(value: Any) -> Any:
     """Return tuples for lists: where only hashable values can stand, a list was a tuple."""
     return tuple(map(hashable, value)) if type(value) is list else value
-
-
-def _is_str(value: object) -> bool:
-    return type(value) is str
 
 
 def too_deep(data: bytes) -> bool:

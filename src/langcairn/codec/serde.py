@@ -49,7 +49,6 @@ from langcairn.codec.revive import (
     SURROGATES,
     Reviver,
     TypePolicy,
-    is_named_tuple,
     note_raised,
     take_raised,
     too_deep,
@@ -74,7 +73,9 @@ _OPTIONS: Final = (
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
 _MAX_KNOWN: Final = 4096
+"""How many classes are remembered; those made on the fly must not fill memory."""
 _MAX_STEPS: Final = 500
+"""How far down a failure is followed; a chain that is too deep to be packed has no end to find."""
 
 
 class SafeSerializer(JsonPlusSerializer):
@@ -257,7 +258,7 @@ class _Packer:
         """Find out how objects of a class are written, and remember it."""
         cls = type(obj)
         if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()  # classes made on the fly must not fill memory
+            self._known.clear()
         encode = _unnamed(cls)
         if encode is None:
             code, payload = _rule(obj)
@@ -319,15 +320,9 @@ def _encode_array(array: np.ndarray[Any, Any], pack: _Pack) -> ormsgpack.Ext:
 def _rule(obj: Any) -> tuple[int, _Payload]:
     """Return the ext code and the payload function for what is stored under its class's name."""
     cls = type(obj)
-    for bases, code, payload in _RULES:
+    for bases, code, payload in (*_RULES, *_v1_rules()):
         if issubclass(cls, bases):
             return code, payload
-    if issubclass(cls, v1_types("BaseModel")):
-        return PYDANTIC_V1, methodcaller("dict")
-    if issubclass(cls, v1_types("SecretStr", "SecretBytes")):
-        return SINGLE, methodcaller("get_secret_value")
-    if is_named_tuple(cls):
-        return KEYWORD, methodcaller("_asdict")
     if dataclasses.is_dataclass(cls):
         # Not asdict, which would copy all values and turn nested dataclasses into dicts.
         names = tuple(field.name for field in dataclasses.fields(cls))
@@ -339,6 +334,11 @@ def _rule(obj: Any) -> tuple[int, _Payload]:
     if hasattr(obj, "node") and hasattr(obj, "arg"):
         return POSITIONAL, _send_arguments
     raise TypeError("there is no way to serialize this type")
+
+
+def _v1_rules() -> Iterator[tuple[type | tuple[type, ...], int, _Payload]]:
+    yield v1_types("BaseModel"), PYDANTIC_V1, methodcaller("dict")
+    yield v1_types("SecretStr", "SecretBytes"), SINGLE, methodcaller("get_secret_value")
 
 
 def _send_arguments(send: Any) -> tuple[Any, ...]:
@@ -426,18 +426,15 @@ class _KeyedBySurrogates:
 def _unserializable(pack: _Pack, value: Any, path: str, error: Exception) -> Unserializable:
     """Follow the failure down to the innermost value that can't be packed by itself."""
     above = [value]
-    for _ in range(_MAX_STEPS):  # [steps] of a chain too deep to be walked to its end
-        for step, child in _children(pack, value):
-            child_error = _failure(pack, child)
-            if child_error is not None:
-                break
-        else:
+    for _ in range(_MAX_STEPS):
+        found = _culprit(pack, value)
+        if found is None:
             break
+        step, value, error = found
         path += step
-        if any(child is ancestor for ancestor in above):
-            return _report(path, child, "it contains itself")
-        above.append(child)
-        value, error = child, child_error
+        if any(value is ancestor for ancestor in above):
+            return _report(path, value, "it contains itself")
+        above.append(value)
     for key in value if isinstance(value, dict) else ():
         if _failure(pack, {key: None}) is not None:
             reason = _reason(key, TypeError("a dict can't be stored with keys of this type"))
@@ -445,39 +442,53 @@ def _unserializable(pack: _Pack, value: Any, path: str, error: Exception) -> Uns
     return _report(path, value, _reason(value, error))
 
 
+def _culprit(pack: _Pack, value: Any) -> tuple[str, Any, Exception] | None:
+    """Return the first part of a value that can't be packed: its step, itself, and the error."""
+    try:
+        for step, child in _children(pack, value):
+            error = _failure(pack, child)
+            if error is not None:
+                return step, child, error
+    except Exception:  # noqa: BLE001 -- a value that can't be looked into is the culprit itself
+        return None
+    return None
+
+
 def _failure(pack: _Pack, value: Any) -> Exception | None:
     try:
         pack(value)
-    except MemoryError:
-        raise
     except Exception as error:  # noqa: BLE001 -- whatever a user's class raises is the answer
         return error
     return None
 
 
-def _children(pack: _Pack, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a value contains, each with its step in a path."""
+def _children(pack: _Pack, value: Any) -> Iterable[tuple[str, Any]]:
+    """Return what a value contains, each with its step in a path."""
     if isinstance(value, dict):
-        for key, item in value.items():
-            yield f"[{_label(key)}]", item
-    elif isinstance(value, (BaseModel, *v1_types("BaseModel"))):
-        dumped = value.model_dump() if isinstance(value, BaseModel) else value.dict()
-        for name, item in dumped.items() if isinstance(dumped, dict) else ():
-            # What is packed is the dump; the field itself has the better type and path.
-            field = getattr(value, name, item)
-            both = _failure(pack, item) is not None and _failure(pack, field) is not None
-            yield f".{name}", field if both else item
-    elif dataclasses.is_dataclass(value):
-        for spec in dataclasses.fields(value):
-            yield f".{spec.name}", getattr(value, spec.name, None)
-    elif is_named_tuple(type(value)):
-        yield from ((f".{name}", getattr(value, name)) for name in value._fields)
-    elif isinstance(value, list | tuple | set | frozenset | deque):
-        yield from ((f"[{index}]", item) for index, item in enumerate(value))
-    elif isinstance(value, Send):
-        yield from (("." + name, getattr(value, name)) for name in ("arg", "timeout", "node"))
-    elif isinstance(value, Item | Enum):
-        yield ".value", value.value
+        return ((f"[{_label(key)}]", item) for key, item in value.items())
+    if isinstance(value, BaseModel | Item | v1_types("BaseModel")):
+        return _model_children(pack, value)
+    if isinstance(value, list | set | frozenset | deque) or type(value) is tuple:
+        return ((f"[{index}]", item) for index, item in enumerate(value))
+    names: Iterable[str] = ()
+    if dataclasses.is_dataclass(value):
+        names = (field.name for field in dataclasses.fields(value))
+    elif isinstance(value, Enum):
+        names = ("value",)
+    else:
+        names = getattr(type(value), "_fields", ()) or getattr(type(value), "__slots__", ())
+    return ((f".{name}", getattr(value, name)) for name in names)
+
+
+def _model_children(pack: _Pack, model: Any) -> Iterator[tuple[str, Any]]:
+    try:
+        fields = _rule(model)[1](model)
+    except Exception:  # noqa: BLE001 -- pydantic refuses cycles here; they are found by the fields
+        fields = vars(model)
+    for name, dumped in fields.items():
+        # What is packed is the dump, but the field itself has the better path and type.
+        field = getattr(model, name, dumped)
+        yield f".{name}", field if _failure(pack, dumped) and _failure(pack, field) else dumped
 
 
 def _label(key: object) -> str:

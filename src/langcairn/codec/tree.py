@@ -138,7 +138,7 @@ class Encoder:
             return old
         return self._encode(value, packed, old, path, 0)
 
-    def _encode(
+    def _encode(  # noqa: PLR0911 -- one way for each kind of value
         self, value: Any, packed: bytes | None, old: Encoded | None, path: str, depth: int
     ) -> Encoded:
         kind = type(value)

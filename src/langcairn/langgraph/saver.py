@@ -13,7 +13,6 @@ from langgraph.checkpoint.base import (
     CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
-    PendingWrite,
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
@@ -231,7 +230,7 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
 
     # Versions and serializers
 
-    def get_next_version(self, current: Any, channel: None = None) -> Any:
+    def get_next_version(self, current: Any, channel: None = None) -> Any:  # noqa: ARG002 -- LangGraph passes it
         """Return the channel version after ``current``.
 
         Versions are integers: chunks are found by content, so, unlike in LangGraph's savers,
@@ -248,9 +247,8 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
     def with_allowlist(self, extra_allowlist: Any) -> Self:
         """Return a saver on the same store that builds no other types of the user's than these."""
         clone = copy.copy(self)
-        derived = super().with_allowlist(extra_allowlist)
-        clone.serde = derived.serde
-        clone._owned = False
+        clone.serde = super().with_allowlist(extra_allowlist).serde
+        clone._owned = False  # noqa: SLF001 -- a copy of ourselves; closing it must not close the store
         return clone
 
     # Closing
@@ -387,7 +385,7 @@ def _tuple(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
         cast("Checkpoint", checkpoint),
         cast("CheckpointMetadata", loaded.metadata),
         _config(config, row.namespace, parent, row.execution_id) if parent else None,
-        cast("list[PendingWrite]", loaded.writes),
+        loaded.writes,
     )
 
 
