@@ -14,6 +14,7 @@ from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_na
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
+    from datetime import datetime
     from types import TracebackType
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -149,26 +150,40 @@ class CheckpointStore:
         return _only(await self.arun(operations.find(self.codec, query)), checkpoint_id)
 
     def list(
-        self, execution_id: str, *, namespace: str | None = None, limit: int | None = None
+        self,
+        execution_id: str,
+        *,
+        namespace: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
     ) -> _Checkpoints:
         """Return the checkpoints of an execution, the newest first; an empty list for none.
 
         Args:
             execution_id: The execution; for LangGraph the thread id.
             namespace: Only those of this namespace; None for all, subgraphs included.
+            since: Only those taken at this time or later.
+            until: Only those taken before this time.
             limit: The most to return.
 
         Raises:
             CorruptData: One of them is damaged.
         """
-        query = _all(execution_id, namespace)
+        query = _all(execution_id, namespace, since, until)
         return [_record(loaded) for loaded in self.pages(query, {}, limit)]
 
     async def alist(
-        self, execution_id: str, *, namespace: str | None = None, limit: int | None = None
+        self,
+        execution_id: str,
+        *,
+        namespace: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
     ) -> _Checkpoints:
         """Do as `list`."""
-        query = _all(execution_id, namespace)
+        query = _all(execution_id, namespace, since, until)
         return [_record(loaded) async for loaded in self.apages(query, {}, limit)]
 
     def pages(
@@ -322,8 +337,16 @@ def _one(checkpoint_id: str, execution_id: str | None, namespace: str | None) ->
     )
 
 
-def _all(execution_id: str, namespace: str | None) -> FindCheckpoints:
-    return FindCheckpoints(valid_execution_id(execution_id), namespace, with_writes=False)
+def _all(
+    execution_id: str, namespace: str | None, since: datetime | None, until: datetime | None
+) -> FindCheckpoints:
+    return FindCheckpoints(
+        valid_execution_id(execution_id),
+        namespace,
+        since=None if since is None else utc(since),
+        until=None if until is None else utc(until),
+        with_writes=False,
+    )
 
 
 def _only(found: list[Loaded], checkpoint_id: str) -> Checkpoint:

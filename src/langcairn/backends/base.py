@@ -113,6 +113,10 @@ class FindCheckpoints(NamedTuple):
     """Only checkpoints whose id sorts before this one."""
     after: Position | None = None
     """Only checkpoints behind this place in the order of the answer."""
+    since: datetime | None = None
+    """Only checkpoints taken at this time (aware, UTC) or later."""
+    until: datetime | None = None
+    """Only checkpoints taken before this time (aware, UTC)."""
     metadata: Mapping[str, str | int | bool] | None = None
     """Only checkpoints whose metadata has these values at the top level. A backend may leave
     this out or apply it loosely (1 for true); the store checks again, exactly."""

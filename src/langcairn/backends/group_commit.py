@@ -95,7 +95,7 @@ class GroupCommit(Generic[RequestT, AnswerT]):
         # Guards both. Reentrant: a signal handler may submit while this very thread holds it.
         self._queue_lock = threading.RLock()
         self._leading = threading.Lock()
-        self._leader: int | None = None
+        self._leaders: set[int] = set()  # threads that lead, or are about to
 
     def submit(self, request: RequestT) -> AnswerT:
         """Run a request, together with those of other threads that wait too.
@@ -119,9 +119,9 @@ class GroupCommit(Generic[RequestT, AnswerT]):
 
     def wait(self, ticket: Ticket[RequestT, AnswerT]) -> AnswerT:
         """Wait for the outcome of a request, or lead its batch."""
-        if self._leader == threading.get_ident():
-            # A signal handler interrupted this thread inside a batch. Waiting for the leader would
-            # be waiting for itself, for ever.
+        if threading.get_ident() in self._leaders:
+            # A signal handler interrupted this thread inside a batch: to wait for the leader would
+            # be to wait for itself, for ever.
             raise StoreUnavailable("a commit can't begin within another commit of its own thread")
         while not ticket.done:
             if self._leading.locked():
@@ -139,17 +139,16 @@ class GroupCommit(Generic[RequestT, AnswerT]):
 
     def _lead(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Run batches until one has contained the leader's own request."""
+        thread = threading.get_ident()
         try:
+            self._leaders.add(thread)
             # In a with statement even KeyboardInterrupt finds no gap in which the lock is taken
             # but wouldn't be released.
             with self._leading:
-                try:
-                    self._leader = threading.get_ident()
-                    while not ticket.done:
-                        self._run_batch()
-                finally:
-                    self._leader = None
+                while not ticket.done:
+                    self._run_batch()
         finally:
+            self._leaders.discard(thread)
             # After the lock is free: who saw it taken and went to sleep is in the queue by now.
             with self._queue_lock:
                 if self._queue:
@@ -180,6 +179,9 @@ class Withdrawn(Exception):  # noqa: N818 -- no error: nobody sees it but a call
 
 def _copied(error: Exception) -> Exception:
     """Copy an error for another thread: raising one object twice would mix the tracebacks."""
-    copied = copy.copy(error)
+    try:
+        copied = copy.copy(error)
+    except Exception:  # noqa: BLE001 -- its class can't be made from its args; then one object must do
+        return error
     copied.__cause__ = error.__cause__
     return copied

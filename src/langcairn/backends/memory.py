@@ -161,13 +161,18 @@ class MemoryBackend(Backend):
     def _candidates(self, query: FindCheckpoints) -> Iterator[tuple[CheckpointRow, _Execution]]:
         """Yield the checkpoints that a query means, newest first."""
         keys = self._keys(query)
-        bound = query.before_id
+        since, until = query.since, query.until
         if query.after is not None:
             keys = ((id, e, ns) for id, e, ns in keys if (id, e, ns) < tuple(query.after))
         for id, execution_id, namespace in keys:
-            if bound is None or id < bound:
-                execution = self._executions[execution_id]
-                yield execution.checkpoints[namespace, id], execution
+            execution = self._executions[execution_id]
+            row = execution.checkpoints[namespace, id]
+            if (
+                (query.before_id is None or id < query.before_id)
+                and (since is None or row.timestamp >= since)
+                and (until is None or row.timestamp < until)
+            ):
+                yield row, execution
 
     def _keys(self, query: FindCheckpoints) -> Iterator[tuple[str, str, str]]:
         """Yield (id, execution_id, namespace) of what may match, descending."""

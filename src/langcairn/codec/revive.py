@@ -290,7 +290,7 @@ class Reviver:
             if (module, name, parts[3]) != ("datetime", "datetime", "fromisoformat"):
                 raise UnsafeType(f"stored data wants to call {module}.{name}.{parts[3]}")
             return _stable(datetime.fromisoformat, payload)
-        if not isinstance(payload, _ARGUMENTS.get(code, object)):
+        if type(payload) is not _ARGUMENTS.get(code, type(payload)):
             raise CorruptData(f"stored data has no arguments for {module}.{name}")
         if (code, module, name) == (POSITIONAL, "re", "compile"):
             return _stable(re.compile, *payload)
@@ -313,8 +313,8 @@ _Unpack = Callable[[bytes], Any]
 _ARGUMENTS: Final = {POSITIONAL: list, KEYWORD: dict}
 
 
-def _call_with_one(cls: Callable[..., Any], argument: Any) -> Any:
-    if isinstance(cls, type) and issubclass(cls, set | frozenset | deque):
+def _call_with_one(cls: type[Any], argument: Any) -> Any:
+    if issubclass(cls, set | frozenset | deque):
         if type(argument) is not list:
             raise CorruptData("stored data has a collection of the wrong shape")
         # Elements of a set that are lists by now were tuples.
@@ -328,13 +328,13 @@ def _call_with_one(cls: Callable[..., Any], argument: Any) -> Any:
         return cls(tuples)
 
 
-def _call_with_positions(cls: Callable[..., Any], arguments: list[Any]) -> Any:
+def _call_with_positions(cls: type[Any], arguments: list[Any]) -> Any:
     if cls is Send and len(arguments) == 3:
         return Send(arguments[0], arguments[1], timeout=arguments[2])
     return cls(*arguments)
 
 
-def _call_with_names(cls: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def _call_with_names(cls: type[Any], arguments: dict[str, Any]) -> Any:
     return cls(**arguments)
 
 
@@ -351,7 +351,7 @@ def _validate(cls: Any, fields: Any) -> Any:
         return (getattr(cls, "model_construct", None) or cls.construct)(**fields)
 
 
-_CONSTRUCT: Final[dict[int, Callable[[Any, Any], Any]]] = {
+_CONSTRUCT: Final[dict[int, Callable[[type[Any], Any], Any]]] = {
     SINGLE: _call_with_one,
     POSITIONAL: _call_with_positions,
     KEYWORD: _call_with_names,

@@ -466,7 +466,7 @@ def _children(pack: _Pack, value: Any) -> Iterable[tuple[str, Any]]:
     """Return what a value contains, each with its step in a path."""
     if isinstance(value, dict):
         return ((f"[{_label(key)}]", item) for key, item in value.items())
-    if isinstance(value, BaseModel | Item | v1_types("BaseModel")):
+    if isinstance(value, (BaseModel, Item, *v1_types("BaseModel"))):
         return _model_children(pack, value)
     if isinstance(value, list | set | frozenset | deque) or type(value) is tuple:
         return ((f"[{index}]", item) for index, item in enumerate(value))
