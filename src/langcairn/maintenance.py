@@ -231,18 +231,18 @@ def _live(
     nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
     content = Content()
     while True:
-        live = dict(references(nodes, content.pages))
-        pages = [id for id, is_page in live.items() if is_page and id not in content.pages]
-        if not pages:
-            return set(live)
-        for ids in _batches(pages):
+        pages, values = references(nodes, content.pages)
+        lacking = sorted(pages - content.pages.keys())
+        if not lacking:
+            return pages | values
+        for ids in _batches(lacking):
             chunks: dict[ChunkId, bytes] = yield FetchChunks(execution_id, ids)
             for id, sealed in chunks.items():
                 content.add(id, sealed)
-            if lacking := set(ids) - content.pages.keys():
+            if lost := set(ids) - content.pages.keys():
                 # What a lost page referred to can't be known, so nothing may be removed.
                 raise CorruptData(
-                    f"page {min(lacking)} of execution {execution_id!r} is not stored; what it "
+                    f"page {min(lost)} of execution {execution_id!r} is not stored; what it "
                     "referred to is unknown, so nothing was removed or copied"
                 )
 

@@ -25,7 +25,7 @@ from langcairn.backends.base import (
 )
 from langcairn.cache import Caches, ExecutionCache, Head
 from langcairn.codec.chunks import seal
-from langcairn.codec.nodes import exact_str, standing
+from langcairn.codec.nodes import MARK, exact_str, standing
 from langcairn.codec.reader import Reader, parse
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
@@ -187,6 +187,13 @@ def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
     return loaded
 
 
+def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
+    """Let the next put in a namespace take over from this checkpoint what didn't change."""
+    cache = codec.caches.get(loaded.row.execution_id)
+    if cache.epoch == loaded.epoch and type(loaded.node) is dict and MARK not in loaded.node:
+        cache.heads[loaded.row.namespace] = Head(loaded.row.id, loaded.node, pushed)
+
+
 def find_page(
     codec: Codec,
     query: FindCheckpoints,
@@ -238,6 +245,8 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
             fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}"),
             fields_from_json(row.graph, codec.plain, f"the graph column of {place(row)}"),
             [(w.task_id, w.channel, v) for w, v in zip(found.writes, built[1:], strict=True)],
+            found.epoch,
+            nodes[0],
         )
     except MissingChunks:
         query = FindCheckpoints(row.execution_id, row.namespace, row.id)

@@ -55,6 +55,9 @@ class Loaded(NamedTuple):
     graph: dict[str, Any]
     writes: list[tuple[str, str, Any]]
     """LangGraph's pending writes: task id, channel, value."""
+    epoch: int
+    node: Node
+    """The state as it is stored."""
 
 
 def valid_execution_id(value: object) -> str:

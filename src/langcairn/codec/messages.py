@@ -82,11 +82,12 @@ def fingerprints(values: Sequence[Any]) -> list[bytes | None]:
 class MessageTemplate:
     """A stored message, from which any number of separate messages can be made."""
 
-    __slots__ = ("_cls", "_extra", "_fields", "_mutable", "_packed")
+    __slots__ = ("_cls", "_extra", "_fields", "_mutable", "_packed", "_used")
 
     def __init__(self, packed: bytes) -> None:
         """Keep what `pack` made of a message."""
         self._packed: bytes | None = packed
+        self._used = False
         self._cls: type[lc.BaseMessage]
         self._fields: dict[str, Any]
         self._mutable: bytes | None
@@ -98,22 +99,28 @@ class MessageTemplate:
         Raises:
             CorruptData: What is stored isn't a packed message.
         """
-        if self._packed is None:
-            fields = self._fields.copy()
-            if self._mutable is not None:
-                fields.update(_unpack(self._mutable))
-            extra = {} if self._extra is None else _unpack(self._extra)
-            return _message(self._cls, fields, extra)
-        # The first one takes the unpacked fields themselves: most are loaded only once.
-        cls, fields, extra = _parse(self._packed)
+        if self._packed is not None:
+            cls, fields, extra = _parse(self._packed)
+            if self._used:
+                self._prepare(cls, fields, extra)
+            self._used = True  # most messages are loaded once: copies are prepared for the others
+            return _message(cls, fields, extra)
+        fields = self._fields.copy()
+        if self._mutable is not None:
+            fields.update(_unpack(self._mutable))
+        return _message(self._cls, fields, {} if self._extra is None else _unpack(self._extra))
+
+    def _prepare(
+        self, cls: type[lc.BaseMessage], fields: dict[str, Any], extra: dict[str, Any]
+    ) -> None:
+        """Take a parsed message apart into what can be shared and what must be made anew."""
         mutable = {k: v for k, v in fields.items() if type(v) not in _IMMUTABLE}
         self._cls = cls
         self._fields = fields.copy()
         self._mutable = pack(mutable) if mutable else None
         self._extra = pack(extra) if extra else None
         if (self._mutable or not mutable) and (self._extra or not extra):
-            self._packed = None  # last: another thread may be making one too
-        return _message(cls, fields, extra)
+            self._packed = None  # last: another thread may be making one, too
 
 
 def _parse(packed: bytes) -> tuple[type[lc.BaseMessage], dict[str, Any], dict[str, Any]]:

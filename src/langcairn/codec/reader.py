@@ -25,7 +25,7 @@ from langcairn.codec.serde import SafeSerializer
 from langcairn.errors import CairnError, CorruptData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -84,11 +84,9 @@ class Reader:
         Raises:
             CorruptData: A node is malformed.
         """
-        return {
-            id
-            for id, is_page in references(nodes, self._content.pages)
-            if id not in (self._content.pages if is_page else self._content.leaves)
-        }
+        content = self._content
+        pages, values = references(nodes, content.pages)
+        return (pages - content.pages.keys()) | (values - content.leaves.keys())
 
     def build(self, node: Node) -> Any:
         """Return the value of a node.
@@ -189,69 +187,79 @@ class Reader:
         return self._serde.loads_typed((tag, data))
 
 
-def references(  # noqa: C901 -- one case for each form of a node
-    nodes: Iterable[Node], pages: dict[ChunkId, Node]
-) -> Iterator[tuple[ChunkId, bool]]:
-    """Yield every chunk that nodes refer to, and whether it is a page.
+def references(
+    nodes: Iterable[Node], pages: Mapping[ChunkId, Node]
+) -> tuple[set[ChunkId], set[ChunkId]]:
+    """Return the pages and the values that nodes refer to, as far as it can be seen.
 
-    Pages that are not in ``pages`` are yielded, but can't be looked into.
+    Pages that are not in ``pages`` are returned, but can't be looked into.
 
     Raises:
         CorruptData: A node is malformed.
     """
-    stack: list[Any] = list(nodes)
+    walk = _Walk(pages)
+    stack = list(nodes)
     try:
         while stack:
             node = stack.pop()
             if type(node) is list:
                 stack.extend(node)
-                continue
-            if type(node) is not dict:
-                continue
-            marker = node.get(MARK)
-            match marker:
-                case None | ["o", *_]:
-                    stack.extend(member for key, member in node.items() if key != MARK)
-                case ["m" | "u", _]:
-                    pass
-                case ["c", str(id)]:
-                    yield ChunkId(id), False
-                case ["n", str(id)]:
-                    yield ChunkId(id), True
-                    if id in pages:
-                        stack.append(pages[ChunkId(id)])
-                case ["s", inner]:
-                    stack.append(inner)
-                case ["l" | "d" as form, *tails]:
-                    yield from _tree_references(form, tails, stack, pages)
-                case _:
-                    raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+            elif type(node) is dict:
+                stack.extend(walk.enter(node))
     except (ValueError, TypeError, IndexError) as error:
         raise CorruptData(f"a stored node is malformed: {error}") from error
+    return walk.pages, walk.values
 
 
-def _tree_references(
-    form: str, tails: list[Any], stack: list[Node], pages: dict[ChunkId, Node]
-) -> Iterator[tuple[ChunkId, bool]]:
-    """Yield what a tree refers to; nodes among its elements go on the stack."""
-    level = [tails[0]]
-    for depth, tail in enumerate(tails[1:], start=1):
-        ids = split(tail)
-        for height in range(depth, 0, -1):
-            for id in ids:
-                yield id, True
-            opened = [pages[id] for id in ids if id in pages]
-            if height == 1:
-                level.extend(opened)
+class _Walk:
+    """Collects references from one node after the other."""
+
+    def __init__(self, opened: Mapping[ChunkId, Node]) -> None:
+        self._opened = opened
+        self.pages: set[ChunkId] = set()
+        self.values: set[ChunkId] = set()
+
+    def enter(self, node: dict[str, Node]) -> Iterable[Node]:
+        """Note what an object refers to. Returns the nodes inside it."""
+        marker = node.get(MARK)
+        match marker:
+            case None | ["o", *_]:
+                return [member for key, member in node.items() if key != MARK]
+            case ["c", str(id)]:
+                self.values.add(ChunkId(id))
+            case ["n", str(id)]:
+                return self._open([ChunkId(id)])
+            case ["s", inner]:
+                return [inner]
+            case ["l", *tails]:
+                return self._elements(tails)
+            case ["d", *tails]:
+                return self._elements([tails[0][1], *tails[1:]], keyed=True)
+            case ["m" | "u", _]:
+                pass
+            case _:
+                raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+        return ()
+
+    def _open(self, ids: list[ChunkId]) -> list[Node]:
+        self.pages.update(ids)
+        return [self._opened[id] for id in ids if id in self._opened]
+
+    def _elements(self, tails: list[Any], *, keyed: bool = False) -> list[Node]:
+        """Note what a tree refers to. Returns those of its elements that are nodes."""
+        pages = [tails[0]]
+        for height, tail in enumerate(tails[1:], start=1):
+            level = self._open(split(tail))
+            for _ in range(height - 1):
+                level = self._open([id for ids in level for id in split(ids)])
+            pages.extend(page[1] if keyed else page for page in level)
+        nodes: list[Node] = []
+        for page in pages:
+            if type(page) is str:
+                self.values.update(split(page))
             else:
-                ids = [id for page in opened for id in split(page)]
-    for page in level:
-        content = page if form == "l" else page[1]
-        if type(content) is str:
-            for id in split(content):
-                yield id, False
-        else:
-            stack.extend(content)
+                nodes.extend(page)
+        return nodes
 
 
 def split(ids: str) -> list[ChunkId]:

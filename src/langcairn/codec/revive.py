@@ -164,7 +164,7 @@ class TypePolicy:
             UnsafeType: There is none, or it must not be called.
         """
         cls = self.find(module, name)
-        label = f"{module}.{name}"
+        label = f"{module}.{name}"[:200]  # forged names may be long
         if cls is None:
             if module not in sys.modules:
                 raise UnsafeType(
@@ -210,6 +210,8 @@ def _loaded_class(module: str, name: str) -> type | None:
 def _is_data_type(cls: type, code: int) -> bool:
     if code == SINGLE:
         return issubclass(cls, (*_CALLED_WITH_ONE, *v1_types("SecretStr", "SecretBytes")))
+    if code == METHOD:
+        return cls is datetime
     if code == POSITIONAL:
         return issubclass(cls, _CALLED_WITH_POSITIONS) or dataclasses.is_dataclass(cls)
     # An Enum must not be called with names: that makes new classes.
@@ -288,10 +290,10 @@ class Reviver:
             raise CorruptData(f"stored data has an ext {code} that names no class")
         if code == METHOD:
             if (module, name, parts[3]) != ("datetime", "datetime", "fromisoformat"):
-                raise UnsafeType(f"stored data wants to call {module}.{name}.{parts[3]}")
+                raise UnsafeType(f"stored data wants to call a method of {module}.{name}"[:200])
             return _stable(datetime.fromisoformat, payload)
         if type(payload) is not _ARGUMENTS.get(code, type(payload)):
-            raise CorruptData(f"stored data has no arguments for {module}.{name}")
+            raise CorruptData(f"stored data has no arguments for {module}.{name}"[:200])
         if (code, module, name) == (POSITIONAL, "re", "compile"):
             return _stable(re.compile, *payload)
         cls = self._policy.resolve(code, module, name)
@@ -346,9 +348,12 @@ def _validate(cls: Any, fields: Any) -> Any:
         return cls(**fields)
     except (RecursionError, MemoryError):
         raise
-    except Exception:  # noqa: BLE001 -- a validator may raise anything
+    except Exception:
         # The first is the name in v2. LangGraph does the same.
-        return (getattr(cls, "model_construct", None) or cls.construct)(**fields)
+        construct = getattr(cls, "model_construct", None) or getattr(cls, "construct", None)
+        if construct is None:
+            raise
+        return construct(**fields)
 
 
 _CONSTRUCT: Final[dict[int, Callable[[type[Any], Any], Any]]] = {

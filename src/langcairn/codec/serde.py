@@ -74,7 +74,7 @@ _OPTIONS: Final = (
 )
 _MAX_KNOWN: Final = 4096
 """How many classes are remembered; those made on the fly must not fill memory."""
-_MAX_STEPS: Final = 500
+_MAX_STEPS: Final = 100
 """How far down a failure is followed; a chain that is too deep to be packed has no end to find."""
 
 

@@ -82,12 +82,12 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that a config names, or the newest of its thread and namespace."""
         found = self.store.run(operations.find(self._codec, _query(config)))
-        return _tuple(found[0], config) if found else None
+        return self._remembered(found[0], config) if found else None
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Do as `get_tuple`."""
         found = await self.store.arun(operations.find(self._codec, _query(config)))
-        return _tuple(found[0], config) if found else None
+        return self._remembered(found[0], config) if found else None
 
     def list(
         self,
@@ -241,7 +241,7 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
         if current is None:
             return 1
         if isinstance(current, str):
-            return f"{int(current.split('.')[0]) + 1:032}.{0:016}"
+            return f"{_number(current) + 1:032}.{0:016}"
         return current + 1
 
     def with_allowlist(self, extra_allowlist: Any) -> Self:
@@ -285,6 +285,11 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
     ) -> None:
         await self.aclose()
 
+    def _remembered(self, loaded: Loaded, config: RunnableConfig) -> CheckpointTuple:
+        """Return a checkpoint that a run is likely to continue."""
+        operations.remember(self._codec, loaded, _pushed(loaded.state))
+        return _tuple(loaded, config)
+
     def _draft(
         self,
         config: RunnableConfig,
@@ -315,7 +320,7 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
             max(step + 2, 0) if type(step) is int else 0,
             graph,
             new_versions,
-            [send.node for send in values.get(TASKS) or () if hasattr(send, "node")],
+            _pushed(values),
         )
 
 
@@ -398,18 +403,32 @@ def _timestamp(text: Any) -> tuple[datetime, bool]:
     return timestamp, timestamp.isoformat() == text
 
 
+def _pushed(values: Any) -> Sequence[str]:
+    """Return the nodes that the `Send` packets among channel values start."""
+    packets = values.get(TASKS) if type(values) is dict else None
+    return [packet.node for packet in packets or () if hasattr(packet, "node")]
+
+
 def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[str]) -> str:
     """Return the nodes that ran in the super-step before a checkpoint.
 
     A node is noted with the channel versions that started it. Each super-step raises the
-    highest version by one, so those that ran last have seen the highest. `Send` packets start
-    nodes without a version; their names come from the checkpoint before, if it was put here.
+    highest version by one, so those that ran last have seen the one below. `Send` packets start
+    nodes without a version; their names come from the checkpoint before, if this process has
+    put or loaded it.
     """
     if facts.get("source") == "input":
         return _START
-    last: dict[Any, list[str]] = {}
-    for node, seen in checkpoint["versions_seen"].items():
-        if seen and (node == _START or not node.startswith("__")):
-            last.setdefault(max(seen.values()), []).append(node)
-    names = set(last[max(last)]) if last else set()
+    newest = max(map(_number, checkpoint["channel_versions"].values()), default=0)
+    names = {
+        node
+        for node, seen in checkpoint["versions_seen"].items()
+        if (node == _START or not node.startswith("__"))
+        and max(map(_number, seen.values()), default=-1) >= newest - 1
+    }
     return ", ".join(sorted(names.union(pushed)))
+
+
+def _number(version: Any) -> float:
+    """Return what a channel version counts: other savers' are strings ``"00…07.0.123"``."""
+    return int(version.split(".")[0]) if isinstance(version, str) else version
