@@ -1,8 +1,9 @@
 """What a process remembers about executions, so that a put costs what changed.
 
 Everything here can be dropped at any time; then the next put looks at the whole state again.
-Objects are shared between threads without locks: each field is only replaced or added to in
-single steps that the interpreter makes atomic, and what is lost in a race is only a shortcut.
+An `ExecutionCache` is shared between threads without a lock: each field is only replaced or
+added to in single steps that the interpreter makes atomic, and what is lost in a race is only a
+shortcut.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Head(NamedTuple):
-    """The checkpoint last put in a namespace, for what its child takes over from it."""
+    """The checkpoint last put or loaded in a namespace, from which its child takes over."""
 
     id: str
     nodes: Mapping[str, Node]
@@ -37,29 +38,27 @@ class ExecutionCache:
     Attributes:
         epoch: The epoch for which the rest holds; None until the execution is seen in storage.
         known: Ids of chunks that are stored.
-        versions: (namespace, channel) to its last stored version; all its chunks are in ``known``.
-        heads: Namespace to the checkpoint last put.
+        versions: (namespace, channel) to its last stored value; its chunks are in ``known``.
+        written: The same for the last stored pending write.
+        heads: Namespace to the checkpoint last put or loaded.
         content: Opened chunks. They hold in any epoch: an id never gets other content.
+        size: The bytes that all this holds, about.
     """
 
-    __slots__ = ("_size", "content", "epoch", "heads", "known", "versions")
+    __slots__ = ("content", "epoch", "heads", "known", "size", "versions", "written")
 
-    def __init__(self, epoch: int | None = None, content: Content | None = None) -> None:
+    def __init__(self, epoch: int | None = None) -> None:
         self.epoch = epoch
         self.known: set[ChunkId] = set()
         self.versions: dict[tuple[str, str], Encoded] = {}
+        self.written: dict[tuple[str, str], Encoded] = {}
         self.heads: dict[str, Head] = {}
-        self.content = content or Content()
-        self._size = 0
+        self.content = Content()
+        self.size = 0
 
-    def grow(self, count: int) -> None:
-        """Note that ``count`` more bytes are held."""
-        self._size += count
 
-    @property
-    def size(self) -> int:
-        """The bytes held, about."""
-        return self._size + self.content.size
+# An execution that holds no content yet still takes some room.
+_EMPTY = 2000  # [bytes]
 
 
 class Caches:
@@ -67,6 +66,7 @@ class Caches:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit  # [bytes]
+        self._total = 0  # [bytes]
         self._lock = threading.Lock()
         self._by_execution: OrderedDict[str, ExecutionCache] = OrderedDict()
 
@@ -75,9 +75,8 @@ class Caches:
         with self._lock:
             cache = self._by_execution.get(execution_id)
             if cache is None:
-                cache = self._by_execution[execution_id] = ExecutionCache()
-            else:
-                self._by_execution.move_to_end(execution_id)
+                return self._replace(execution_id, ExecutionCache())
+            self._by_execution.move_to_end(execution_id)
             return cache
 
     def at(self, execution_id: str, epoch: int) -> ExecutionCache:
@@ -88,20 +87,34 @@ class Caches:
         if cache.epoch is None and not cache.known:
             cache.epoch = epoch
             return cache
-        fresh = ExecutionCache(epoch, cache.content)
+        fresh = ExecutionCache(epoch)
+        fresh.content, fresh.size = cache.content, cache.size
         with self._lock:
-            self._by_execution[execution_id] = fresh
-        return fresh
+            return self._replace(execution_id, fresh)
 
     def drop(self, execution_id: str) -> None:
         """Forget an execution."""
         with self._lock:
-            self._by_execution.pop(execution_id, None)
+            self._forget(execution_id)
 
-    def trim(self) -> None:
-        """Forget the executions used longest ago until the rest fits the budget."""
+    def grow(self, cache: ExecutionCache, count: int) -> None:
+        """Note that a cache holds more bytes; forget those used longest ago if it's too much."""
+        if not count:
+            return
         with self._lock:
-            total = sum(cache.size for cache in self._by_execution.values())
-            while total > self._limit and self._by_execution:
-                _, cache = self._by_execution.popitem(last=False)
-                total -= cache.size
+            cache.size += count
+            self._total += count
+            while self._total > self._limit and self._by_execution:
+                self._forget(next(iter(self._by_execution)))
+
+    def _replace(self, execution_id: str, cache: ExecutionCache) -> ExecutionCache:
+        self._forget(execution_id)
+        cache.size += _EMPTY
+        self._total += cache.size
+        self._by_execution[execution_id] = cache
+        return cache
+
+    def _forget(self, execution_id: str) -> None:
+        cache = self._by_execution.pop(execution_id, None)
+        if cache is not None:
+            self._total -= cache.size

@@ -25,7 +25,7 @@ from langcairn.backends.base import (
 )
 from langcairn.cache import Caches, ExecutionCache, Head
 from langcairn.codec.chunks import seal
-from langcairn.codec.nodes import MARK, exact_str, standing
+from langcairn.codec.nodes import MARK, exact_str, standing, stands
 from langcairn.codec.reader import Reader, parse
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
@@ -61,6 +61,8 @@ class Codec:
         self.serde = serde or SafeSerializer()
         self.plain = self.serde if isinstance(self.serde, SafeSerializer) else SafeSerializer()
         self.caches = caches
+        # A serializer of the user's may encrypt: then nothing may stand in plain text.
+        self.inline = isinstance(self.serde, SafeSerializer)
 
 
 class _Draft:
@@ -72,6 +74,7 @@ class _Draft:
         self.cache = codec.caches.get(execution_id)
         self.encoder = Encoder(codec.serde)
         self.versions: dict[tuple[str, str], Encoded] = {}
+        self.written: dict[tuple[str, str], Encoded] = {}
         self.heads: dict[str, Head] = {}
 
     def row(self, draft: Draft) -> CheckpointRow:
@@ -85,9 +88,12 @@ class _Draft:
             if draft.changed is not None and head is not None and head.id == draft.parent_id
             else {}
         )
+        inline = self.codec.inline
         nodes = {}
         for key, value in state.items():
-            if key in inherited and key not in draft.changed:  # type: ignore[operator]  # not None here
+            if inline and stands(value):
+                nodes[key] = value
+            elif key in inherited and key not in draft.changed:  # type: ignore[operator]  # not None here
                 nodes[key] = inherited[key]
             else:
                 nodes[key] = self._value(draft, key, value, f"state[{key!r}]")
@@ -97,8 +103,18 @@ class _Draft:
     def _value(self, draft: Draft, key: str, value: Any, path: str) -> Node:
         place = (draft.namespace, key)
         old = self.versions.get(place) or self.cache.versions.get(place)
-        encoded = self.encoder.encode(value, old, path)
+        encoded = self.encoder.encode(value, old, path, self.cache.written.get(place))
         self.versions[place] = encoded
+        return encoded.node
+
+    def write(self, namespace: str, channel: str, value: Any) -> Node:
+        """Encode a pending write: often what the channel holds, with a change, and will hold."""
+        if self.codec.inline and stands(value):
+            return value
+        place = (namespace, channel)
+        old = self.cache.versions.get(place)
+        encoded = self.encoder.encode(value, old, f"write to {channel!r}")
+        self.written[place] = encoded
         return encoded.node
 
     def commit(
@@ -107,7 +123,7 @@ class _Draft:
         """Commit rows with the chunks they need. False: the cache was stale and is dropped."""
         cache, caches = self.cache, self.codec.caches
         known = cache.known
-        new = [(id, payload) for id, payload in self.encoder.chunks.items() if id not in known]
+        new = [item for item in self.encoder.chunks.items() if item[0] not in known]
         chunks = [(id, seal(payload)) for id, payload in new]
         try:
             epoch = yield Commit(self.execution_id, cache.epoch, chunks, checkpoints, writes)
@@ -120,9 +136,9 @@ class _Draft:
             # Only what is stored may be built upon, hence after the commit and not before it.
             known.update(id for id, _ in new)
             cache.versions.update(self.versions)
+            cache.written.update(self.written)
             cache.heads.update(self.heads)
-            cache.grow(sum(len(payload.data) + 300 for _, payload in new))
-            caches.trim()
+            caches.grow(cache, sum(len(payload.data) + 300 for _, payload in new))
         return True
 
 
@@ -164,9 +180,9 @@ def save_writes(
         commit = _Draft(codec, key[0])
         rows = []
         for place_in_call, (channel, value) in enumerate(writes):
-            encoded = commit.encoder.encode(value, None, f"write to {channel!r}")
+            node = commit.write(key[1], channel, value)
             idx = WRITES_IDX_MAP.get(channel, place_in_call)
-            rows.append(WriteRow(*key, task_id, idx, task_path, channel, _dumps(encoded.node)))
+            rows.append(WriteRow(*key, task_id, idx, task_path, channel, _dumps(node)))
         if (yield from commit.commit((), rows)):
             return
     raise too_busy(key[0])
@@ -278,8 +294,8 @@ def decode_parts(
         try:
             return [reader.build(node) for node in nodes]
         except KeyError:
-            yield from _fill(cache, reader, row, nodes)
-            codec.caches.trim()
+            grown = yield from _fill(cache, reader, row, nodes)
+            codec.caches.grow(cache, grown)
             return [reader.build_complete(node) for node in nodes]
     except CorruptData as error:
         error.add_note(f"while loading {place(row)}")
@@ -288,18 +304,20 @@ def decode_parts(
 
 def _fill(
     cache: ExecutionCache, reader: Reader, row: CheckpointRow, nodes: Sequence[Node]
-) -> Operation[None]:
-    """Fetch the chunks that nodes need, all of a level at once."""
+) -> Operation[int]:
+    """Fetch the chunks that nodes need, all of a level at once. Returns their bytes, about."""
+    grown = 0
     while missing := reader.missing(nodes):
         chunks: dict[ChunkId, bytes] = yield FetchChunks(row.execution_id, sorted(missing))
         for id, sealed in chunks.items():
-            cache.content.add(id, sealed)
+            grown += cache.content.add(id, sealed)
         cache.known.update(chunks)
         if lacking := missing - chunks.keys():
             raise MissingChunks(
                 f"{place(row)} refers to chunk {min(lacking)}, which is not stored: the data was "
                 "damaged, or removed by something other than langcairn. No state was returned."
             )
+    return grown
 
 
 def too_busy(execution_id: str) -> StoreUnavailable:

@@ -10,8 +10,7 @@ from uuid import UUID
 import orjson
 
 from langcairn.backends.base import CheckpointRow
-from langcairn.codec.messages import pack
-from langcairn.codec.nodes import MARK, NotExact, literal, literal_dict, standing
+from langcairn.codec.nodes import MARK, NotExact, literal, literal_dict, standing, stands
 from langcairn.codec.reader import parse
 from langcairn.errors import AmbiguousCheckpoint, CorruptData, InvalidInput
 
@@ -80,7 +79,10 @@ def valid_name(value: object, what: str, *, empty: bool = True) -> str:
     Raises:
         InvalidInput: It can't be stored; the message says why.
     """
-    if not isinstance(value, str):
+    if type(value) is str and 0 < len(value) <= _LONGEST_NAME and value.isascii():
+        if "\0" not in value:
+            return value  # as nearly every name is
+    elif not isinstance(value, str):
         raise InvalidInput(f"{what} must be a string, not {type(value).__name__}: {value!r:.80}")
     if not value and not empty:
         raise InvalidInput(f"{what} is empty; give every run a name of its own")
@@ -123,10 +125,10 @@ def graph_json(graph: Mapping[str, Any], serde: SafeSerializer) -> bytes:
     Raises:
         Unserializable: A value can't be stored.
     """
-    versions = {key: graph[key] for key in _VERSIONS if key in graph}
-    rest = {key: value for key, value in graph.items() if key not in versions}
+    rest = {key: value for key, value in graph.items() if key not in _VERSIONS}
+    fields = {**graph, **_inline_fields(rest, "checkpoint", serde)}
     try:
-        return orjson.dumps({**versions, **_inline_fields(rest, "checkpoint", serde)})
+        return orjson.dumps(fields)
     except TypeError as error:
         raise InvalidInput(f"the checkpoint's channel versions can't be stored: {error}") from error
 
@@ -135,19 +137,21 @@ _VERSIONS = ("channel_versions", "versions_seen", "updated_channels")
 
 
 def _inline_fields(fields: Mapping[str, Any], what: str, serde: SafeSerializer) -> dict[str, Node]:
-    for key in fields:
-        valid_name(key, f"a key of the {what}")
-        if key == MARK:
-            raise InvalidInput(f"the {what} has a key {MARK!r}, which is reserved")
-    return {key: _inline(value, f"{what}[{key!r}]", serde) for key, value in fields.items()}
+    if MARK in fields:
+        raise InvalidInput(f"the {what} has a key {MARK!r}, which is reserved")
+    return {
+        valid_name(key, f"a key of the {what}"): (
+            value if stands(value) else _inline(value, f"{what}[{key!r}]", serde)
+        )
+        for key, value in fields.items()
+    }
 
 
 def _inline(value: Any, path: str, serde: SafeSerializer) -> Node:
     try:
         return literal(value)
     except (NotExact, RecursionError):
-        data = pack(value) if type(value) in (dict, list, tuple, int, float, str) else None
-        return {MARK: ["m", b64encode(data or serde.dumps(value, path=path)).decode()]}
+        return {MARK: ["m", b64encode(serde.dumps(value, path=path)).decode()]}
 
 
 def fields_from_json(data: bytes, serde: SafeSerializer, what: str) -> dict[str, Any]:

@@ -39,18 +39,16 @@ class Content:
         pages: Parsed page chunks.
         leaves: Messages as templates, strings as they are, all else as bytes with their kind:
             whoever gets a value gets objects of his own.
-        size: The bytes that it holds, about.
     """
 
-    __slots__ = ("leaves", "pages", "size")
+    __slots__ = ("leaves", "pages")
 
     def __init__(self) -> None:
         self.pages: dict[ChunkId, Node] = {}
         self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = {}
-        self.size = 0
 
-    def add(self, id: ChunkId, sealed: bytes) -> None:
-        """Open a stored chunk and keep it.
+    def add(self, id: ChunkId, sealed: bytes) -> int:
+        """Open a stored chunk and keep it. Returns the bytes that this takes, about.
 
         Raises:
             CorruptData: It isn't what was stored under this id.
@@ -64,7 +62,7 @@ class Content:
             self.leaves[id] = _string(id, data)
         else:
             self.leaves[id] = Payload(kind, data)
-        self.size += len(data) + 200
+        return len(data) + 200
 
 
 class Reader:

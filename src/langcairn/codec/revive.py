@@ -155,7 +155,8 @@ class TypePolicy:
         """Return the class that the names lead to, allowed or not. Imports only safe types."""
         if (module, name) in SAFE_MSGPACK_TYPES:
             return _safe_type(module, name)
-        return self._allowed.get((module, name)) or _loaded_class(module, name)
+        allowed = self._allowed.get((module, name))
+        return _loaded_class(module, name) if allowed is None else allowed
 
     def resolve(self, code: int, module: str, name: str) -> type:
         """Return the class that the names lead to, to be called as the ext code says.

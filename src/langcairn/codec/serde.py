@@ -6,6 +6,7 @@ listed at `SafeSerializer`. The reading half is in `langcairn.codec.revive`.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
@@ -49,6 +50,7 @@ from langcairn.codec.revive import (
     SURROGATES,
     Reviver,
     TypePolicy,
+    is_named_tuple,
     note_raised,
     take_raised,
     too_deep,
@@ -124,8 +126,8 @@ class SafeSerializer(JsonPlusSerializer):
 
         LangGraph calls this in its strict mode with the types of a graph's state.
         """
-        derived = SafeSerializer()
-        derived._use(self._policy.with_allowed(extra_allowlist))
+        derived = copy.copy(self)
+        derived._use(self._policy.with_allowed(extra_allowlist))  # noqa: SLF001 -- it is one of us
         return derived
 
     def dumps(self, obj: Any, *, path: str = "") -> bytes:
@@ -242,14 +244,14 @@ class _Packer:
         def pack(value: Any) -> bytes:
             try:
                 return ormsgpack.packb(value, default, _OPTIONS)
-            except ormsgpack.MsgpackEncodeError as error:
+            except ormsgpack.MsgpackEncodeError:
                 cause = take_raised()
                 if cause is not None:
                     raise cause from cause.__cause__
+                # Only now are strings looked at: a search before each call would cost everyone.
                 escaped = _escape_surrogates(value)
                 if escaped is value:
                     raise
-                del error
             return pack(escaped)
 
         return pack
@@ -475,8 +477,10 @@ def _children(pack: _Pack, value: Any) -> Iterable[tuple[str, Any]]:
         names = (field.name for field in dataclasses.fields(value))
     elif isinstance(value, Enum):
         names = ("value",)
-    else:
-        names = getattr(type(value), "_fields", ()) or getattr(type(value), "__slots__", ())
+    elif isinstance(value, Send):
+        names = ("node", "arg", "timeout")
+    elif is_named_tuple(type(value)):
+        names = value._fields
     return ((f".{name}", getattr(value, name)) for name in names)
 
 

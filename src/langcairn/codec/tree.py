@@ -116,7 +116,9 @@ class Encoder:
         self._serde = serde
         self.chunks: dict[ChunkId, Payload] = {}
 
-    def encode(self, value: Any, old: Encoded | None, path: str) -> Encoded:
+    def encode(
+        self, value: Any, old: Encoded | None, path: str, also: Encoded | None = None
+    ) -> Encoded:
         """Encode a value that stands by itself.
 
         Args:
@@ -124,18 +126,16 @@ class Encoder:
             old: The last version of it, if its chunks are all stored. Any other value's would
                 do as well; it only saves less.
             path: Where the value comes from, for error messages.
+            also: Another stored value that this one may be equal to.
 
         Raises:
             Unserializable: With the path of what can't be serialized.
         """
         packed = pack(value)
-        if (
-            old is not None
-            and packed is not None
-            and packed == old.packed
-            and type(value) is old.kind
-        ):
-            return old
+        if packed is not None:
+            for same in (old, also):
+                if same is not None and packed == same.packed and type(value) is same.kind:
+                    return same
         return self._encode(value, packed, old, path, 0)
 
     def _encode(  # noqa: PLR0911 -- one way for each kind of value
@@ -217,9 +217,10 @@ class Encoder:
         packs = fingerprints(members)
         types = list(map(type, members))
         changed = _changed(before, keys, types, packs)
-        # Elements that only moved (a trimmed history) are found by content. An append, the
-        # common case, needs no look-up and isn't charged for the hashing.
-        moved = before.by_content() if before and changed and changed[0] < len(old_items) else {}
+        # Elements that only moved (a trimmed history) are found by content. Hashing it all takes
+        # as long as encoding a few, so it must have been more than a few.
+        several = sum(i < len(old_items) for i in changed[: FANOUT + 1]) > FANOUT
+        moved = before.by_content() if before is not None and several else {}
         items: list[Any] = old_items[: len(packs)] + [None] * (len(packs) - len(old_items))
         for i in changed:
             item = moved.get((types[i], packs[i]))

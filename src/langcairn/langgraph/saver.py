@@ -419,14 +419,16 @@ def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[s
     """
     if facts.get("source") == "input":
         return _START
-    newest = max(map(_number, checkpoint["channel_versions"].values()), default=0)
-    names = {
+    versions = checkpoint["channel_versions"].values()
+    before = _number(max(versions)) - 1 if versions else 0
+    names = [
         node
         for node, seen in checkpoint["versions_seen"].items()
-        if (node == _START or not node.startswith("__"))
-        and max(map(_number, seen.values()), default=-1) >= newest - 1
-    }
-    return ", ".join(sorted(names.union(pushed)))
+        if seen
+        and _number(max(seen.values())) >= before
+        and (node == _START or not node.startswith("__"))
+    ]
+    return ", ".join(sorted({*names, *pushed}))
 
 
 def _number(version: Any) -> float:
