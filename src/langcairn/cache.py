@@ -12,10 +12,13 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
+import orjson
+
+from langcairn.codec.nodes import MARK
 from langcairn.codec.reader import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from langcairn.backends.base import ChunkId
     from langcairn.codec.nodes import Node
@@ -26,10 +29,15 @@ class Head(NamedTuple):
     """The checkpoint last put or loaded in a namespace, from which its child takes over."""
 
     id: str
-    nodes: Mapping[str, Node]
-    """Channel to the node of its value."""
+    state: bytes
+    """Its state column."""
     pushed: Sequence[str]
     """Names of the nodes that its `Send` packets start."""
+
+    def nodes(self) -> dict[str, Node]:
+        """Return the nodes of its channels; an empty dict if its state has none."""
+        fields = orjson.loads(self.state)
+        return {} if type(fields) is not dict or MARK in fields else fields
 
 
 class ExecutionCache:

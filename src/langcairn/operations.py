@@ -25,7 +25,7 @@ from langcairn.backends.base import (
 )
 from langcairn.cache import Caches, ExecutionCache, Head
 from langcairn.codec.chunks import seal
-from langcairn.codec.nodes import MARK, exact_str, standing, stands
+from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
 from langcairn.codec.reader import Reader, parse
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
@@ -83,22 +83,22 @@ class _Draft:
         if type(state) is not dict or not all(type(k) is str and exact_str(k) for k in state):
             return row_of(draft, _dumps(self._value(draft, "", state, "state")), self.codec.plain)
         head = self.cache.heads.get(draft.namespace)
-        inherited = (
-            head.nodes
-            if draft.changed is not None and head is not None and head.id == draft.parent_id
-            else {}
-        )
+        changed = state if draft.changed is None else draft.changed
+        inherited: dict[str, Node] = {}
+        if head is not None and head.id == draft.parent_id and not changed.keys() >= state.keys():
+            inherited = head.nodes()
         inline = self.codec.inline
         nodes = {}
         for key, value in state.items():
             if inline and stands(value):
                 nodes[key] = value
-            elif key in inherited and key not in draft.changed:  # type: ignore[operator]  # not None here
+            elif key in inherited and key not in changed:
                 nodes[key] = inherited[key]
             else:
                 nodes[key] = self._value(draft, key, value, f"state[{key!r}]")
-        self.heads[draft.namespace] = Head(draft.id, nodes, draft.pushed)
-        return row_of(draft, state_json(nodes, ordered=draft.graph is None), self.codec.plain)
+        encoded = state_json(nodes, ordered=draft.graph is None)
+        self.heads[draft.namespace] = Head(draft.id, encoded, draft.pushed)
+        return row_of(draft, encoded, self.codec.plain)
 
     def _value(self, draft: Draft, key: str, value: Any, path: str) -> Node:
         place = (draft.namespace, key)
@@ -205,9 +205,9 @@ def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
 
 def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
     """Let the next put in a namespace take over from this checkpoint what didn't change."""
-    cache = codec.caches.get(loaded.row.execution_id)
-    if cache.epoch == loaded.epoch and type(loaded.node) is dict and MARK not in loaded.node:
-        cache.heads[loaded.row.namespace] = Head(loaded.row.id, loaded.node, pushed)
+    row = loaded.row
+    cache = codec.caches.at(row.execution_id, loaded.epoch)
+    cache.heads[row.namespace] = Head(row.id, row.state, pushed)
 
 
 def find_page(
@@ -252,17 +252,17 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
     """Decode a checkpoint; None if it was removed since it was found."""
     row = found.row
     try:
-        nodes = [parse(row.state, f"the state of {place(row)}")]
-        nodes += [parse(write.value, f"a pending write of {place(row)}") for write in found.writes]
-        built = yield from decode_parts(codec, found, nodes)
+        stored = [row.state, *(write.value for write in found.writes)]
+        built = [parse(data, "the state or a pending write") for data in stored]
+        if any(MARK_BYTES in data for data in stored):
+            built = yield from decode_parts(codec, found, built)
         return Loaded(
             row,
             built[0],
-            fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}"),
-            fields_from_json(row.graph, codec.plain, f"the graph column of {place(row)}"),
+            fields_from_json(row.metadata, codec.plain, "the metadata"),
+            fields_from_json(row.graph, codec.plain, "the graph column"),
             [(w.task_id, w.channel, v) for w, v in zip(found.writes, built[1:], strict=True)],
             found.epoch,
-            nodes[0],
         )
     except MissingChunks:
         query = FindCheckpoints(row.execution_id, row.namespace, row.id)
@@ -272,6 +272,9 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
         if again[0].epoch == found.epoch and again[0].row.state == row.state:
             raise
         return (yield from _decode(codec, again[0]))
+    except CorruptData as error:
+        error.add_note(f"while loading {place(row)}")
+        raise
 
 
 class MissingChunks(CorruptData):
@@ -291,15 +294,11 @@ def decode_parts(
     cache = codec.caches.at(row.execution_id, found.epoch)
     reader = Reader(cache.content, codec.serde)
     try:
-        try:
-            return [reader.build(node) for node in nodes]
-        except KeyError:
-            grown = yield from _fill(cache, reader, row, nodes)
-            codec.caches.grow(cache, grown)
-            return [reader.build_complete(node) for node in nodes]
-    except CorruptData as error:
-        error.add_note(f"while loading {place(row)}")
-        raise
+        return [reader.build(node) for node in nodes]
+    except KeyError:
+        grown = yield from _fill(cache, reader, row, nodes)
+        codec.caches.grow(cache, grown)
+        return [reader.build_complete(node) for node in nodes]
 
 
 def _fill(

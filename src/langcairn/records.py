@@ -10,12 +10,20 @@ from uuid import UUID
 import orjson
 
 from langcairn.backends.base import CheckpointRow
-from langcairn.codec.nodes import MARK, NotExact, literal, literal_dict, standing, stands
+from langcairn.codec.nodes import (
+    MARK,
+    MARK_BYTES,
+    NotExact,
+    literal,
+    literal_dict,
+    standing,
+    stands,
+)
 from langcairn.codec.reader import parse
 from langcairn.errors import AmbiguousCheckpoint, CorruptData, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from langcairn.codec.nodes import Node
@@ -39,7 +47,7 @@ class Draft(NamedTuple):
     version: int
     graph: Mapping[str, Any] | None = None
     """What only LangGraph needs; None for a record saved by hand."""
-    changed: Container[str] | None = None
+    changed: Mapping[str, Any] | None = None
     """Keys of the state whose values may differ from the parent's; None: all."""
     pushed: Sequence[str] = ()
     """Names of the nodes that `Send` packets in the state start."""
@@ -55,8 +63,6 @@ class Loaded(NamedTuple):
     writes: list[tuple[str, str, Any]]
     """LangGraph's pending writes: task id, channel, value."""
     epoch: int
-    node: Node
-    """The state as it is stored."""
 
 
 def valid_execution_id(value: object) -> str:
@@ -163,10 +169,9 @@ def fields_from_json(data: bytes, serde: SafeSerializer, what: str) -> dict[str,
     fields = parse(data, what)
     if type(fields) is not dict:
         raise CorruptData(f"{what} is damaged: it isn't a JSON object")
-    for key, value in fields.items():
-        if type(value) in (dict, list):
-            fields[key] = _from_inline(value, serde, what)
-    return fields
+    if MARK_BYTES not in data:
+        return fields
+    return {key: _from_inline(value, serde, what) for key, value in fields.items()}
 
 
 def _from_inline(node: Node, serde: SafeSerializer, what: str) -> Any:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MARK = "$cairn"
+# Stored JSON without these bytes has no marker in it: it is the value.
+MARK_BYTES = b'"$cairn"'
 FANOUT = 16
 # From here on a value gets a chunk of its own. A reference takes 22 to 40 bytes in a row and a
 # chunk some 60 in a database, so smaller values are cheaper in place, even if repeated.

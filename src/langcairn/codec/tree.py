@@ -152,10 +152,10 @@ class Encoder:
                 return self._container(value, packed, before, path, depth)
         if self._safe is None:
             return self._custom(value, packed)
+        if kind is bytearray:  # msgpack has no form of it, and would give back bytes
+            return self._chunk(kind, Payload(Kind.BYTEARRAY, bytes(value)), packed)
         if packed is not None:
             return self._plain(value, packed)
-        if kind is bytearray:
-            return self._chunk(kind, Payload(Kind.BYTEARRAY, bytes(value)), None)
         data = self._safe.dumps(value, path=path)
         if len(data) > SMALL:
             return self._chunk(kind, Payload(Kind.MSGPACK, data), None)

@@ -52,7 +52,7 @@ def delta_history(
         stored = [c for c in open_channels if type(state) is dict and c in state]
         writes = [write for write in ancestor.writes if write.channel in open_channels]
         nodes = [state[channel] for channel in stored]
-        nodes += [parse(w.value, f"a pending write of {place(row)}") for w in writes]
+        nodes += [parse(w.value, "a pending write") for w in writes]
         values = yield from decode_parts(codec, ancestor, nodes)
         seeds.update(zip(stored, values, strict=False))
         for write, value in reversed(list(zip(writes, values[len(stored) :], strict=True))):
