@@ -55,7 +55,7 @@ class Content:
         """
         kind, data = unseal(id, sealed)
         if kind is Kind.PAGE:
-            self.pages[id] = parse(data, f"page {id}")
+            self.pages[id] = _page(parse(data, f"page {id}"))
         elif kind is Kind.MESSAGE:
             self.leaves[id] = MessageTemplate(data)
         elif kind is Kind.MSGPACK and data and data[0] in _MSGPACK_STR:
@@ -150,7 +150,7 @@ class Reader:
             yield from self._expanded(tails[level], level)
         yield tails[0]
 
-    def _expanded(self, ids: str, level: int) -> Iterator[Any]:
+    def _expanded(self, ids: Any, level: int) -> Iterator[Any]:
         for id in split(ids):
             page = self._content.pages[id]
             if level == 1:
@@ -158,12 +158,14 @@ class Reader:
             else:
                 yield from self._expanded(page, level - 1)
 
-    def _values(self, page: str | list[Node]) -> list[Any]:
+    def _values(self, page: Any) -> list[Any]:
         if type(page) is str:
+            page = split(page)
+        if type(page) is Ids:
             leaves = self._content.leaves
             return [
                 leaf.make() if type(leaf := leaves[id]) is MessageTemplate else self._leaf(id)
-                for id in split(page)
+                for id in page
             ]
         return [self._build(node) for node in page]
 
@@ -253,18 +255,39 @@ class _Walk:
             pages.extend(page[1] if keyed else page for page in level)
         nodes: list[Node] = []
         for page in pages:
-            if type(page) is str:
+            if type(page) is str or type(page) is Ids:
                 self.values.update(split(page))
             else:
                 nodes.extend(page)
         return nodes
 
 
-def split(ids: str) -> list[ChunkId]:
-    """Return the chunk ids that stand in a string without separators."""
+class Ids(list["ChunkId"]):
+    """Chunk ids that stood in a page: elements that are all references."""
+
+    __slots__ = ()
+
+
+def split(ids: Any) -> Ids:
+    """Return the chunk ids that stand in a string without separators.
+
+    Raises:
+        CorruptData: They don't.
+    """
+    if type(ids) is Ids:
+        return ids
     if type(ids) is not str or len(ids) % ID_LENGTH:
         raise CorruptData("a stored list of chunk ids is cut or damaged")
-    return [ids[i : i + ID_LENGTH] for i in range(0, len(ids), ID_LENGTH)]  # type: ignore[misc]  # NewType of str
+    return Ids(ids[i : i + ID_LENGTH] for i in range(0, len(ids), ID_LENGTH))  # type: ignore[misc]  # NewType of str
+
+
+def _page(content: Any) -> Any:
+    """Return the content of a page with its ids split: it is looked at several times."""
+    if type(content) is str:
+        return split(content)
+    if type(content) is list and len(content) == 2 and type(content[1]) is str:
+        return [content[0], split(content[1])]
+    return content
 
 
 def parse(data: bytes, what: str) -> Any:

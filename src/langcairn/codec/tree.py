@@ -152,7 +152,8 @@ class Encoder:
                 return self._container(value, packed, before, path, depth)
         if self._safe is None:
             return self._custom(value, packed)
-        if kind is bytearray:  # msgpack has no form of it, and would give back bytes
+        if kind is bytearray and depth == 0:
+            # As LangGraph has it: only inside other values a bytearray comes back as bytes.
             return self._chunk(kind, Payload(Kind.BYTEARRAY, bytes(value)), packed)
         if packed is not None:
             return self._plain(value, packed)
