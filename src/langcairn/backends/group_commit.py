@@ -12,7 +12,6 @@ import copy
 import threading
 from collections import deque
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from langcairn.errors import StoreUnavailable
@@ -102,20 +101,19 @@ class GroupCommit(Generic[RequestT, AnswerT]):
 
         Returns when the batch is committed. Raises what failed the request or its batch.
         """
-        ticket = self.enqueue(request)
+        ticket: Ticket[RequestT, AnswerT] = Ticket(request)
         try:
+            self.enqueue(ticket)
             return self.wait(ticket)
         except BaseException:
             # Interrupted while it waited or led: nobody is left to receive the outcome.
             self.withdraw(ticket)
             raise
 
-    def enqueue(self, request: RequestT) -> Ticket[RequestT, AnswerT]:
+    def enqueue(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Put a request in the queue, without blocking. It must be waited for, or withdrawn."""
-        ticket: Ticket[RequestT, AnswerT] = Ticket(request)
         with self._queue_lock:
             self._queue.append(ticket)
-        return ticket
 
     def wait(self, ticket: Ticket[RequestT, AnswerT]) -> AnswerT:
         """Wait for the outcome of a request, or lead its batch."""
@@ -136,6 +134,7 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             if ticket in self._queue and ticket not in self._batch:
                 self._queue.remove(ticket)
                 ticket.settle(Withdrawn())
+            self._nudge_first()  # if an interrupted leader leaves, it was itself the first
 
     def _lead(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Run batches until one has contained the leader's own request."""
@@ -151,13 +150,17 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             self._leaders.discard(thread)
             # After the lock is free: who saw it taken and went to sleep is in the queue by now.
             with self._queue_lock:
-                if self._queue:
-                    self._queue[0].nudge()
+                self._nudge_first()
 
     def _run_batch(self) -> None:
         try:
             with self._queue_lock:
-                self._batch = batch = list(islice(self._queue, self._max_batch))
+                # Again: an interrupt may have cut the same below, and nothing may run a second
+                # time when its caller has gone on.
+                self._drop_done()
+                # By index: a signal handler may append in the midst, which stops an iterator.
+                size = min(len(self._queue), self._max_batch)
+                self._batch = batch = [self._queue[i] for i in range(size)]
             try:
                 outcomes = self._run([ticket.request for ticket in batch])
             except Exception as error:  # noqa: BLE001 -- handed to every caller of the batch
@@ -169,11 +172,18 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             # behind is where the next one finds it.
             with self._queue_lock:
                 self._batch = ()
-                while self._queue and self._queue[0].done:
-                    self._queue.popleft()
+                self._drop_done()
+
+    def _nudge_first(self) -> None:
+        if self._queue:
+            self._queue[0].nudge()
+
+    def _drop_done(self) -> None:
+        while self._queue and self._queue[0].done:
+            self._queue.popleft()
 
 
-class Withdrawn(Exception):  # noqa: N818 -- no error: nobody sees it but a caller that has gone
+class Withdrawn(Exception):
     """The request was taken back before it began."""
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sqlite3
 import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
-from os import PathLike, access, fsdecode, W_OK
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
+
+from typing_extensions import override
 
 from langcairn.backends.sqlite_queries import Queries
 from langcairn.backends.sqlite_schema import prepare, tables_of
@@ -18,7 +21,7 @@ from langcairn.errors import (
     CairnError,
     CorruptData,
     InvalidInput,
-    StoreClosed,
+    StaleEpoch,
     StoreError,
     StoreFull,
     StoreMisconfigured,
@@ -27,6 +30,7 @@ from langcairn.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from os import PathLike
 
     from langcairn.backends.base import Request
 
@@ -78,3 +82,241 @@ class SqliteBackend(ThreadedBackend):
         self._busy_timeout = _seconds(busy_timeout)
         self._start_empty()
         super().__init__(max_threads=max_threads)
+
+    def _start_empty(self) -> None:
+        self._prepared = False
+        self._writer: _Connection | None = None
+        self._writer_lock = threading.Lock()
+        self._idle: list[_Connection] = []
+
+    @override
+    def _read(self, request: Request) -> object:
+        with self._translated():
+            connection = self._borrow()
+            try:
+                answer = self._queries.readers[type(request)](connection, request)
+            except BaseException:
+                # Perhaps in the middle of a transaction, or on a file that is damaged or gone.
+                connection.close()
+                raise
+            self._give_back(connection)
+            return answer
+
+    @override
+    def _write(self, requests: Sequence[Request]) -> Sequence[object]:
+        with self._writer_lock, self._translated():
+            self._refuse_if_closed()
+            if self._writer is None:
+                self._writer = self._connect()
+            connection = self._writer
+            try:
+                # Not a plain BEGIN: a transaction that becomes a writer's only later fails if
+                # another process was faster, without waiting.
+                connection.execute("BEGIN IMMEDIATE")
+                if len(requests) == 1:
+                    answers = [self._answer(connection, requests[0])]
+                else:
+                    answers = [self._answer_alone(connection, request) for request in requests]
+                connection.execute("COMMIT")
+            except StaleEpoch:
+                connection.execute("ROLLBACK")
+                raise
+            except BaseException:
+                # Closing rolls back, whatever state an error or an interrupt left.
+                self._writer = None
+                connection.close()
+                raise
+            return answers
+
+    def _answer(self, connection: sqlite3.Connection, request: Request) -> object:
+        return self._queries.writers[type(request)](connection, request)
+
+    def _answer_alone(self, connection: sqlite3.Connection, request: Request) -> object:
+        """Answer one request of several such that it fails alone."""
+        connection.execute("SAVEPOINT request")
+        answer: object
+        try:
+            with self._translated():
+                answer = self._answer(connection, request)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise  # SQLite has given up all of it, as it may do when the disk is full
+            connection.execute("ROLLBACK TO request")
+            answer = error
+        connection.execute("RELEASE request")
+        return answer
+
+    @override
+    def _release(self) -> None:
+        with self._writer_lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        self._close_idle()
+
+    @override
+    def _abandon(self) -> None:
+        # A child must not use the parent's connections, nor even close them: that may delete a
+        # write-ahead log which another process needs. So they stay alive until the child ends.
+        for connection in (self._writer, *self._idle):
+            if connection is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        self._start_empty()
+
+    def _borrow(self) -> _Connection:
+        """Return a connection to read from: the one used last, whose cache is the warmest."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _give_back(self, connection: _Connection) -> None:
+        if connection.immutable or len(self._idle) >= _MAX_IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        if self._closed:
+            self._close_idle()  # close() may have looked before this one came back
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _connect(self) -> _Connection:
+        try:
+            return self._opened(str(self._path))
+        except sqlite3.OperationalError as error:
+            if not self._is_frozen(error):
+                raise
+        return self._opened(self._path.as_uri() + "?immutable=1", immutable=True)
+
+    def _is_frozen(self, error: sqlite3.OperationalError) -> bool:
+        """Tell whether the file can't be opened only because its directory is read-only.
+
+        SQLite would need a log and shared memory beside it, but if they are not there, nobody
+        writes at the moment, and the file can be read by itself. Such a connection serves one
+        request: it wouldn't notice a writer that comes later.
+        """
+        return (
+            error.sqlite_errorcode in (sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_CANTOPEN)
+            and self._path.is_file()
+            and not os.access(self._path.parent, os.W_OK)
+            and not self._path.with_name(self._path.name + "-wal").exists()
+        )
+
+    def _opened(self, database: str, *, immutable: bool = False) -> _Connection:
+        connection = sqlite3.connect(
+            database,
+            timeout=self._busy_timeout,
+            isolation_level=None,  # transactions begin and end where the code says so
+            check_same_thread=False,  # used by one thread at a time, but not always the same
+            factory=_Connection,
+            uri=immutable,
+        )
+        try:
+            connection.immutable = immutable
+            for pragma in self._pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+            # Any number of threads and processes may come here at once.
+            if not self._prepared:
+                if not immutable:
+                    self._use_wal(connection)
+                prepare(connection, self._table_name, self._tables)
+                self._prepared = True
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _use_wal(self, connection: sqlite3.Connection) -> None:
+        deadline = time.monotonic() + self._busy_timeout
+        while True:
+            try:
+                (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                break
+            except sqlite3.OperationalError as error:
+                # While another process makes the file, SQLite says "locked" without waiting.
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.005)
+        if mode != "wal":
+            raise StoreMisconfigured(
+                f"{self._path}: the journal mode is {mode} and can't be made WAL, which needs a "
+                "file system of this machine"
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Raise the driver's errors as langcairn's."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _translation(error, self._path) from error
+        except (OverflowError, UnicodeEncodeError) as error:
+            raise InvalidInput(f"SQLite can't store this: {error}") from error
+
+
+class _Connection(sqlite3.Connection):
+    immutable = False
+    """The file was opened as one that nobody can change."""
+
+
+def _checked_path(path: str | PathLike[str]) -> Path:
+    text = os.fsdecode(path)
+    if text in ("", ":memory:"):
+        raise InvalidInput(f"{text!r} is no file; for a store in memory open 'memory:'")
+    if "\0" in text:
+        raise InvalidInput(f"{text!r} can't be a file: it contains NUL")
+    # Absolute, so that a later chdir() doesn't begin a second file, and that no name is a URI to
+    # SQLite ("file:x?mode=memory").
+    return Path(text).absolute()
+
+
+def _checked_synchronous(level: str) -> str:
+    if level.upper() not in get_args(Synchronous):
+        raise InvalidInput(f"synchronous={level!r}: choose {', '.join(get_args(Synchronous))}")
+    return level.upper()
+
+
+def _seconds(timeout: timedelta | float) -> float:
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    # SQLite counts milliseconds in 31 bits.
+    if not 0 <= seconds <= 2_000_000:
+        raise InvalidInput(f"busy_timeout={timeout!r}: from 0 to 2,000,000 seconds")
+    return seconds
+
+
+_KINDS: dict[int, type[CairnError]] = {
+    sqlite3.SQLITE_ERROR: StoreMisconfigured,  # a table was dropped or altered
+    sqlite3.SQLITE_BUSY: StoreUnavailable,
+    sqlite3.SQLITE_LOCKED: StoreUnavailable,
+    sqlite3.SQLITE_PROTOCOL: StoreUnavailable,
+    sqlite3.SQLITE_FULL: StoreFull,
+    sqlite3.SQLITE_IOERR_SHMSIZE: StoreFull,
+    sqlite3.SQLITE_READONLY: StoreMisconfigured,
+    sqlite3.SQLITE_PERM: StoreMisconfigured,
+    sqlite3.SQLITE_CANTOPEN: StoreMisconfigured,
+    sqlite3.SQLITE_NOTADB: StoreMisconfigured,
+    sqlite3.SQLITE_CORRUPT: CorruptData,
+    sqlite3.SQLITE_TOOBIG: InvalidInput,
+    sqlite3.SQLITE_CONSTRAINT: InvalidInput,
+    sqlite3.SQLITE_MISMATCH: InvalidInput,
+}
+"""Errors by SQLite's code; a primary code, in the low byte, stands for all its extended ones."""
+
+
+def _translation(error: sqlite3.Error, path: Path) -> CairnError:
+    reason = str(error)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # raised by the sqlite3 module itself
+        if isinstance(error, sqlite3.OperationalError):
+            return CorruptData(f"{path}: {reason}")  # a text that is no UTF-8
+        return InvalidInput(f"{path}: {reason}")  # a value of a type that SQLite doesn't know
+    if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        if path.is_dir():
+            reason = "it is a directory, not a file"
+        elif not path.parent.is_dir():
+            reason = f"there is no directory {path.parent}"
+    kind = _KINDS.get(code) or _KINDS.get(code & 0xFF, StoreError)
+    return kind(f"{path}: {reason}")

@@ -28,7 +28,7 @@ from langcairn.errors import CorruptData, StaleEpoch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from langcairn.backends.sqlite_schema import Tables
 
@@ -55,6 +55,8 @@ _CONDITIONS = {
     "before_id": "c.id < :before_id",
     "after": """
         (c.id, c.execution_id, c.namespace) < (:after_id, :after_execution, :after_namespace)""",
+    "since": "c.timestamp >= :since",
+    "until": "c.timestamp < :until",
     # Never too strict: what JSON can't say exactly is equally inexact on both sides, and a row
     # whose metadata is damaged passes, so that the store can say which one it is.
     "metadata": """CASE WHEN json_valid(c.metadata) THEN NOT EXISTS (
@@ -73,7 +75,7 @@ _SQL = {
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)""",
     # A list as JSON: SQLite's limit on variables could be as low as 999.
     "chunks": """
-        SELECT id, data FROM {chunks}
+        SELECT id, CAST(data AS BLOB) FROM {chunks}
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
             AND id IN (SELECT value FROM json_each(?))""",
     "old chunks": """
@@ -210,6 +212,8 @@ class Queries:
             "id": find.id,
             "before_id": find.before_id,
             "after": find.after,
+            "since": _time_text(find.since) if find.since else None,
+            "until": _time_text(find.until) if find.until else None,
             "metadata": json.dumps(dict(find.metadata)) if find.metadata else None,
         }
         shape = tuple(name for name, value in values.items() if value is not None)
@@ -223,7 +227,7 @@ class Queries:
                 writes: list[WriteRow] = []
                 if find.with_writes and row[10] is not None:
                     writes = self._writes_of(connection, row[0], (row[10], row[1], row[2]))
-                found.append(FoundCheckpoint(_row(row[:10]), writes, row[11]))
+                found.append(FoundCheckpoint(_checkpoint(row[:10]), writes, row[11]))
             return found
 
     def _find_sql(self, shape: tuple[str, ...]) -> str:
@@ -239,11 +243,11 @@ class Queries:
         self, connection: sqlite3.Connection, execution_id: str, key: tuple[int, str, str]
     ) -> list[WriteRow]:
         rows = connection.execute(self._sql["writes of"], key).fetchall()
-        return sorted((WriteRow(execution_id, *row) for row in rows), key=writes_order)
+        return sorted((_write(execution_id, row) for row in rows), key=writes_order)
 
     def _find_writes(self, connection: sqlite3.Connection, find: FindWrites) -> list[WriteRow]:
         rows = connection.execute(self._sql["all writes"], (find.execution_id,)).fetchall()
-        return [WriteRow(find.execution_id, *row) for row in rows]
+        return [_write(find.execution_id, row) for row in rows]
 
     def _fetch_chunks(
         self, connection: sqlite3.Connection, fetch: FetchChunks
@@ -273,27 +277,49 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _columns(row: CheckpointRow) -> tuple[object, ...]:
     """Turn a row into column values, in the order of its fields."""
-    timestamp = row.timestamp.astimezone(UTC).replace(tzinfo=None)
     return (
         *row[:5],
         row.state.decode(),
         row.metadata.decode(),
-        # As SQLite's own datetime() writes it, so that both compare; always with microseconds.
-        timestamp.isoformat(" ", "microseconds"),
+        _time_text(row.timestamp),
         row.version,
         row.graph.decode(),
     )
 
 
-def _row(columns: Sequence[Any]) -> CheckpointRow:
+def _time_text(time: datetime) -> str:
+    """Write a time as SQLite's own ``datetime()`` does, in UTC, but always with microseconds.
+
+    Such texts sort by time.
+    """
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def _checkpoint(columns: tuple[Any, ...]) -> CheckpointRow:
     """Turn column values into a row."""
     row = CheckpointRow(*columns)
+    if tuple(map(type, columns)) not in _CHECKPOINT_TYPES:
+        raise CorruptData(f"checkpoint {row.id!r} of {row.execution_id!r} has damaged columns")
     try:
         timestamp = datetime.fromisoformat(columns[7])
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise CorruptData(
             f"checkpoint {row.id!r} of {row.execution_id!r} has the timestamp {columns[7]!r}"
         ) from error
     if timestamp.tzinfo is None:
         timestamp = timestamp.replace(tzinfo=UTC)
     return row._replace(timestamp=timestamp.astimezone(UTC))
+
+
+def _write(execution_id: str, columns: tuple[Any, ...]) -> WriteRow:
+    """Turn column values into a row."""
+    if tuple(map(type, columns)) != _WRITE_TYPES:
+        raise CorruptData(f"a write to checkpoint {columns[1]!r} of {execution_id!r} is damaged")
+    return WriteRow(execution_id, *columns)
+
+
+# SQLite lets a column hold any type, and a flipped bit can turn one into another.
+_CHECKPOINT_TYPES = tuple(
+    (str, str, str, parent, str, bytes, bytes, str, int, bytes) for parent in (str, type(None))
+)
+_WRITE_TYPES = (str, str, str, int, str, str, bytes)

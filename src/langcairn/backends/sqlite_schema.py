@@ -32,7 +32,7 @@ CREATE TABLE {checkpoints} (
     node_name TEXT NOT NULL DEFAULT '',
     state TEXT NOT NULL,
     metadata TEXT NOT NULL DEFAULT '{{}}',
-    timestamp DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    timestamp DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')),
     version INTEGER NOT NULL DEFAULT 1,
     namespace TEXT NOT NULL DEFAULT '',
     parent_id TEXT,

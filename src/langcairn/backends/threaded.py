@@ -10,8 +10,10 @@ from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from langcairn.backends.base import Backend, Clear, Commit, Remove, Sweep
-from langcairn.backends.group_commit import GroupCommit
+from langcairn.backends.group_commit import GroupCommit, Ticket
 from langcairn.errors import StoreClosed
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ class ThreadedBackend(Backend):
         self._start_afresh()
         _backends.add(self)
 
+    def _start_afresh(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+        self._executor_lock = threading.Lock()
+        self._commits: GroupCommit[Request, object] = GroupCommit(self._write)
+
     @abstractmethod
     def _read(self, request: Request) -> object:
         """Answer a request that changes nothing. Called by any number of threads at once."""
@@ -60,32 +67,32 @@ class ThreadedBackend(Backend):
         Locks must be replaced: a thread that held one doesn't exist here.
         """
 
-    def execute(self, request: Request) -> object:  # noqa: D102 -- inherited
+    @override
+    def execute(self, request: Request) -> object:
         self._refuse_if_closed()
         if isinstance(request, _WRITES):
             return self._commits.submit(request)
         return self._read(request)
 
+    @override
     async def aexecute(self, request: Request) -> object:
-        """Answer a request without blocking the event loop.
-
-        If the task is cancelled, a request that has begun is completed; one that has not is never
-        begun.
-        """
+        # If the task is cancelled, a request that has begun is completed; one that has not is
+        # never begun.
         if not isinstance(request, _WRITES):
-            return await self._in_thread(lambda: self._read(request))
+            return await self._in_thread(lambda: self.execute(request))
         self._refuse_if_closed()
         # In the queue at once, not when a thread is free: whoever commits next takes all along,
         # so that 50 tasks share a commit although there are only a few threads.
-        ticket = self._commits.enqueue(request)
+        ticket: Ticket[Request, object] = Ticket(request)
         try:
+            self._commits.enqueue(ticket)
             return await self._in_thread(lambda: self._commits.wait(ticket))
         except BaseException:
             self._commits.withdraw(ticket)
             raise
 
+    @override
     def close(self) -> None:
-        """Release what this backend opened, when the requests that have begun are done."""
         with self._executor_lock:
             self._closed = True
             executor, self._executor = self._executor, None
@@ -94,7 +101,8 @@ class ThreadedBackend(Backend):
             executor.shutdown()
         self._release()
 
-    async def aclose(self) -> None:  # noqa: D102 -- inherited
+    @override
+    async def aclose(self) -> None:
         # Not in the backend's own threads: close() waits for those to end.
         await asyncio.to_thread(self.close)
 
@@ -111,11 +119,6 @@ class ThreadedBackend(Backend):
                 )
             future = self._executor.submit(work)
         return await asyncio.wrap_future(future)
-
-    def _start_afresh(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
-        self._executor_lock = threading.Lock()
-        self._commits: GroupCommit[Request, object] = GroupCommit(self._write)
 
     def _forked(self) -> None:
         self._start_afresh()

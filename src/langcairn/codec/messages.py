@@ -1,6 +1,6 @@
 """LangChain messages: what conversations consist of, and so the one kind with a path of its own.
 
-A message is stored as msgpack of ``[class name, fields, extra fields]``: its content as it is,
+A message is stored as msgpack of ``[class name, extra fields, fields]``: its content as it is,
 without the detour over pydantic's ``model_dump`` on the way in and its validators on the way out
 (0.4 µs instead of 2.7 µs, and 2 µs instead of 8 µs). The packed bytes also serve as its
 fingerprint: two messages have the same content exactly if they have the same packed bytes.
@@ -59,16 +59,28 @@ def pack(value: Any) -> bytes | None:
         name = NAMES.get(type(value))
         if name is None:
             return _packb(value, None, PLAIN)
-        return _packb((name, value.__dict__, value.__pydantic_extra__), None, PLAIN)
+        return _packb((name, value.__pydantic_extra__ or {}, value.__dict__), None, PLAIN)
     except ormsgpack.MsgpackEncodeError:
         return None
 
 
-def fingerprints(values: Sequence[Any]) -> list[bytes | None]:
-    """Return bytes for each value that are equal for two values only if their content is.
+# How a packed message without extra fields begins; what follows are its fields.
+_HEADS = {cls: _packb((name, {}, 0))[:-1] for cls, name in NAMES.items()}
 
-    As far as the values are of the same types, that is. None: the value has no fingerprint.
+
+def fingerprint(kind: type, packed: bytes | None) -> bytes | None:
+    """Return the fingerprint of a value of a type, given what `pack` made of it.
+
+    Two values of one type with equal fingerprints have equal content. None: it has none.
     """
+    head = _HEADS.get(kind)
+    if head is None or packed is None or not packed.startswith(head):
+        return packed
+    return packed[len(head) :]
+
+
+def fingerprints(values: Sequence[Any]) -> list[bytes | None]:
+    """Return the fingerprint of each value."""
     if NAMES.keys() >= set(map(type, values)) and not any(map(_extra_of, values)):
         # A conversation. Only C runs for each message here, as its past is looked at in every
         # put: 0.3 µs, where `pack` takes 0.45 µs.
@@ -76,7 +88,7 @@ def fingerprints(values: Sequence[Any]) -> list[bytes | None]:
             return list(map(_packb, map(_fields_of, values), repeat(None), repeat(PLAIN)))
         except ormsgpack.MsgpackEncodeError:
             pass
-    return list(map(pack, values))
+    return [fingerprint(type(value), pack(value)) for value in values]
 
 
 class MessageTemplate:
@@ -125,14 +137,14 @@ class MessageTemplate:
 
 def _parse(packed: bytes) -> tuple[type[lc.BaseMessage], dict[str, Any], dict[str, Any]]:
     try:
-        name, fields, extra = _unpack(packed)
+        name, extra, fields = _unpack(packed)
         cls = _BY_NAME[name]
-        if type(fields) is not dict or not (extra is None or type(extra) is dict):
+        if type(fields) is not dict or type(extra) is not dict:
             raise TypeError("fields of a message are a dict")  # noqa: TRY301 -- as from unpacking
         if fields.keys() == _FIELDS[cls]:
-            return cls, fields, extra or {}
+            return cls, fields, extra
         # Another version of langchain-core had other fields: its validators fill the gaps.
-        message = cls(**{**fields, **(extra or {})})
+        message = cls(**{**fields, **extra})
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptData(
             f"a stored message is not in the form of one, or not of one of the installed "

@@ -21,7 +21,7 @@ from langgraph.checkpoint.serde.types import (
 )
 
 from langcairn.codec.chunks import Kind, Payload, chunk_id
-from langcairn.codec.messages import NAMES, fingerprints, pack
+from langcairn.codec.messages import NAMES, fingerprint, fingerprints, pack
 from langcairn.codec.nodes import (
     FANOUT,
     MARK,
@@ -57,20 +57,22 @@ _DEPTH = 64
 class Encoded:
     """A value in stored form, with what speeds up encoding its next version."""
 
-    __slots__ = ("contents", "kind", "node", "packed", "weight")
+    __slots__ = ("contents", "fingerprint", "kind", "node", "weight")
 
     def __init__(
         self,
         kind: type,
         node: Node,
         weight: int,
-        packed: bytes | None,
+        fingerprint: bytes | None,
         contents: _Contents | None = None,
     ) -> None:
-        self.kind = kind  # with `packed`, the value's fingerprint
+        self.kind = kind
         self.node = node
         self.weight = weight  # [bytes of JSON, about]
-        self.packed = packed  # None: the value can't be fingerprinted
+        # Of the very content that was encoded: a message may be changed by another thread while
+        # it is being saved (LangGraph sets missing ids). None: it has none.
+        self.fingerprint = fingerprint
         self.contents = contents  # set for containers whose members are stored singly
 
 
@@ -133,8 +135,9 @@ class Encoder:
         """
         packed = pack(value)
         if packed is not None:
+            seen = fingerprint(type(value), packed)
             for same in (old, also):
-                if same is not None and packed == same.packed and type(value) is same.kind:
+                if same is not None and seen == same.fingerprint and type(value) is same.kind:
                     return same
         return self._encode(value, packed, old, path, 0)
 
@@ -198,7 +201,8 @@ class Encoder:
         return Encoded(kind, node, 20 + len(data) * 4 // 3, packed)
 
     def _chunk(self, kind: type, payload: Payload, packed: bytes | None) -> Encoded:
-        return Encoded(kind, Ref(self._store(payload)), _REF_WEIGHT, packed)
+        seen = fingerprint(kind, packed)
+        return Encoded(kind, Ref(self._store(payload)), _REF_WEIGHT, seen)
 
     def _store(self, payload: Payload) -> ChunkId:
         id = chunk_id(payload)
@@ -210,8 +214,11 @@ class Encoder:
     def _container(
         self, value: Any, packed: bytes | None, before: _Contents | None, path: str, depth: int
     ) -> Encoded:
-        keys = list(value) if type(value) is dict else None
-        members: Sequence[Any] = value if keys is None else list(value.values())
+        # Copied in one step each: another thread may be adding to it.
+        keys: list[str] | None = None
+        members: Sequence[Any] = list(value.items() if type(value) is dict else value)
+        if type(value) is dict:
+            keys, members = [key for key, _ in members], [member for _, member in members]
         if before is not None and (before.keys is None) != (keys is None):
             before = None
         old_items = [] if before is None else before.items
@@ -231,6 +238,7 @@ class Encoder:
                 item = self._encode(
                     members[i], pack(members[i]), last, f"{path}[{step!r}]", depth + 1
                 )
+                packs[i] = item.fingerprint
             items[i] = item
         if keys is not None and len(keys) <= FANOUT and MARK not in keys:
             node = literal_dict(
@@ -244,7 +252,10 @@ class Encoder:
         if weight > _NODE:
             node, weight = self._apart(node), _REF_WEIGHT
         contents = _Contents(keys, types, packs, items, levels)
-        return Encoded(type(value), node, weight, packed, contents)
+        # Its members were packed after it was: unless it is still the same, it is another thread's
+        # doing, and what it was then stands for none of this.
+        still = packed if packed is not None and packed == pack(value) else None
+        return Encoded(type(value), node, weight, still, contents)
 
     def _apart(self, node: Node) -> Node:
         return {MARK: ["n", self._store(Payload(Kind.PAGE, orjson.dumps(node)))]}

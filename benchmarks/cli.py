@@ -1,0 +1,205 @@
+"""The command line: `python -m benchmarks` measures, `python -m benchmarks profile` profiles."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.figures import figures_of
+from benchmarks.fresh import time_fresh
+from benchmarks.ideal import ideal_of
+from benchmarks.profiling import METHODS, profile, time_stages
+from benchmarks.replay import measure, record_for, steps
+from benchmarks.report import print_summary, print_workload
+from benchmarks.results import ROOT, RunResult, WorkloadResult, as_json, describe_machine
+from benchmarks.savers import ADAPTERS
+from benchmarks.workloads import WORKLOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.workloads import Workload
+
+RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
+PICTURE = ROOT / "docs" / "images" / "growth.png"
+PICTURED_WORKLOAD = "agent"
+CONSOLE_WIDTH = 120
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    console = _console()
+    if words[:1] == ["profile"]:
+        return _main_profile(console, words[1:])
+    return _main_measure(console, words)
+
+
+def _console() -> Console:
+    console = Console()
+    # Piped output has 80 columns, too few for the tables.
+    return Console(width=max(console.width, CONSOLE_WIDTH), highlight=False)
+
+
+def _main_measure(console: Console, words: Sequence[str]) -> int:
+    options = _measure_parser().parse_args(words)
+    names = options.savers or list(ADAPTERS)
+    workloads = [WORKLOADS[name] for name in options.workload or WORKLOADS]
+    if options.quick:
+        workloads = [workload.quick() for workload in workloads]
+    with tempfile.TemporaryDirectory(dir=options.place) as place:
+        result = RunResult(options.rounds, options.fresh, describe_machine(Path(place)))
+        for workload in workloads:
+            one = _measure_workload(workload, names, result, Path(place))
+            print_workload(console, one)
+            result.workloads.append(one)
+    print_summary(console, result)
+    _write_files(console, result, options)
+    return 0
+
+
+def _measure_workload(
+    workload: Workload, names: Sequence[str], result: RunResult, place: Path
+) -> WorkloadResult:
+    with tempfile.TemporaryDirectory(dir=place) as directory:
+        recordings = record_for(workload, names, Path(directory))
+        total = steps(recordings, result.rounds)
+        with _progress(workload.name, total) as advance:
+            timings = measure(recordings, result.rounds, Path(directory), advance)
+        stores = {
+            name: timing.directory
+            for name, timing in timings.items()
+            if ADAPTERS[name].persistent and timing.directory is not None
+        }
+        fresh = time_fresh(stores, workload.name, result.fresh_processes)
+    recording = next(iter(recordings.values()))
+    return WorkloadResult(
+        workload=workload,
+        calls=len(recording.calls),
+        ideal=ideal_of(recording),
+        figures={name: figures_of(timing, fresh.get(name)) for name, timing in timings.items()},
+    )
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # Refreshing from a thread would take time from what is measured; this bar moves between
+    # blocks of calls.
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, auto_refresh=False
+    ) as progress:
+        task = progress.add_task(name, total=total)
+        done = 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            progress.update(task, completed=done, refresh=done % max(1, total // 50) == 0)
+
+        yield advance
+
+
+def _write_files(console: Console, result: RunResult, options: argparse.Namespace) -> None:
+    complete = not (options.quick or options.workload or options.savers)
+    output = options.output or (RESULTS if complete else None)
+    picture = options.picture or (PICTURE if complete else None)
+    if output is None and picture is None:
+        console.print("Not a full run: no files are written unless --output or --picture say so.")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(as_json(result))
+        console.print(f"All figures: {output}")
+    pictured = [one for one in result.workloads if one.workload.name == PICTURED_WORKLOAD]
+    if picture is not None and pictured and not options.no_picture:
+        from benchmarks.picture import draw  # noqa: PLC0415 -- matplotlib loads for half a second
+
+        draw(pictured[0], picture)
+        console.print(f"Picture: {picture}")
+
+
+def _main_profile(console: Console, words: Sequence[str]) -> int:
+    options = _profile_parser().parse_args(words)
+    workload = WORKLOADS[options.workload]
+    if options.quick:
+        workload = workload.quick()
+    if options.time:
+        time_stages(console, workload, options.saver, options.method, options.time)
+    else:
+        profile(console, workload, options.saver, options.method)
+    return 0
+
+
+def _positive(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{word} is less than 1")
+    return number
+
+
+def _saver_names(words: str) -> list[str]:
+    names = [word.strip() for word in words.split(",")]
+    for name in names:
+        if name not in ADAPTERS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of: {', '.join(ADAPTERS)}")
+    return names
+
+
+def _measure_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure langcairn beside LangGraph's own savers, on calls recorded from real "
+        "graphs.",
+        epilog="python -m benchmarks profile --help: where a saver's time goes.",
+    )
+    parser.add_argument(
+        "--workload", action="append", choices=list(WORKLOADS), help="only this; may be repeated"
+    )
+    parser.add_argument(
+        "--savers",
+        type=_saver_names,
+        metavar="A,B",
+        help=f"only these, of: {', '.join(ADAPTERS)}",
+    )
+    parser.add_argument("--quick", action="store_true", help="a few turns: does it run at all?")
+    parser.add_argument(
+        "--rounds", type=_positive, default=3, metavar="N", help="timed passes (default: 3)"
+    )
+    parser.add_argument(
+        "--fresh", type=int, default=5, metavar="N", help="fresh processes a saver (default: 5)"
+    )
+    parser.add_argument(
+        "--place",
+        type=Path,
+        metavar="DIR",
+        help="where the savers keep their files; a RAM disk makes every fsync free",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where the JSON goes")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="where the picture goes")
+    parser.add_argument("--no-picture", action="store_true", help="draw nothing")
+    return parser
+
+
+def _profile_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks profile",
+        description="Show where a saver's time goes.",
+    )
+    parser.add_argument("--workload", choices=list(WORKLOADS), default="agent")
+    parser.add_argument("--saver", choices=list(ADAPTERS), default="langcairn sqlite")
+    parser.add_argument("--method", choices=METHODS, default="put")
+    parser.add_argument("--quick", action="store_true", help="a few turns")
+    parser.add_argument(
+        "--time",
+        action="append",
+        metavar="MODULE:FUNCTION",
+        help="instead of the profiler, time this function inside the method, as in "
+        "langcairn.codec.tree:Encoder.encode; may be repeated",
+    )
+    return parser

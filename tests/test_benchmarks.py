@@ -1,0 +1,197 @@
+"""The benchmark runs: its recordings are what a graph passes, its figures come out as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from benchmarks import cli
+from benchmarks.figures import SaverFigures
+from benchmarks.ideal import ideal_of
+from benchmarks.recording import PutCall, RecordingSaver, record
+from benchmarks.replay import WrongStateError, measure, record_for
+from benchmarks.savers import ADAPTERS
+from benchmarks.targets import Target, Verdict, verdicts
+from benchmarks.words import text
+from benchmarks.workloads import WORKLOADS
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _quick_run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    output = tmp_path / "out" / "figures.json"
+    options = ["--quick", "--rounds", "1", "--place", str(tmp_path), "--output", str(output)]
+    assert cli.main([*options, *arguments]) == 0
+    document: dict[str, Any] = json.loads(output.read_text())
+    return document
+
+
+def test_quick_run_writes_all_figures_of_all_savers(tmp_path: Path) -> None:
+    document = _quick_run(tmp_path, "--fresh", "0", "--no-picture")
+
+    assert {"date", "machine", "versions", "rounds", "workloads"} <= document.keys()
+    assert document["workloads"].keys() == WORKLOADS.keys()
+    for workload in document["workloads"].values():
+        assert workload["savers"].keys() == ADAPTERS.keys()
+        assert 0 < workload["ideal"]["one_by_one"] <= workload["ideal"]["serialized"]
+        for figures in workload["savers"].values():
+            assert figures["bytes_kept"] > 0
+            assert figures["put"] > 0
+            assert figures["put_writes"] > 0
+            assert figures["get"] > 0
+            assert figures["put_growth"] == figures["put_late"] / figures["put_early"]
+            assert figures["bytes_series"][-1][0] == figures["put_series"][-1][0]
+            assert figures["fresh_get"] is None
+
+
+def test_fresh_processes_and_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "images" / "growth.png"
+
+    document = _quick_run(
+        tmp_path,
+        *("--fresh", "1", "--workload", "agent", "--picture", str(picture)),
+        *("--savers", "official sqlite,official memory"),
+    )
+
+    savers = document["workloads"]["agent"]["savers"]
+    assert savers["official sqlite"]["fresh_get"] > 0
+    assert savers["official memory"]["fresh_get"] is None
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_partial_run_leaves_the_published_figures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "RESULTS", tmp_path / "latest.json")
+    monkeypatch.setattr(cli, "PICTURE", tmp_path / "growth.png")
+
+    cli.main(["--quick", "--workload", "counter", "--savers", "official memory", "--rounds", "1"])
+
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["put", "put_writes", "get_tuple"])
+def test_profile_prints_functions_and_files(
+    method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["profile", "--quick", "--saver", "official memory", "--method", method])
+
+    printed = capsys.readouterr().out
+    assert "tottime" in printed
+    assert "langgraph/checkpoint/memory/__init__.py" in printed
+
+
+def test_stages_are_timed_only_inside_the_method(capsys: pytest.CaptureFixture[str]) -> None:
+    stage = "langgraph.checkpoint.memory:InMemorySaver.put_writes"
+
+    cli.main(["profile", "--quick", "--saver", "official memory", "--time", stage])
+
+    assert stage not in capsys.readouterr().out
+
+
+def test_unknown_saver_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--savers", "no such"])
+
+    assert "none of: official sqlite" in capsys.readouterr().err
+
+
+class _SerializingRecorder(RecordingSaver):
+    """Also serializes what it is given at the moment it is given it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.as_given: list[tuple[str, bytes]] = []
+
+    def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+        self.as_given.append(JsonPlusSerializer().dumps_typed((checkpoint, metadata)))
+        return super().put(config, checkpoint, metadata, new_versions)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_recorded_puts_stay_as_they_were_given(name: str) -> None:
+    workload = WORKLOADS[name].quick()
+    recorder = _SerializingRecorder(InMemorySaver(), workload.turn_begins)
+
+    workload.drive(recorder, workload.turns)
+
+    puts = [call for call in recorder.calls if isinstance(call, PutCall)]
+    as_recorded = [JsonPlusSerializer().dumps_typed((put.checkpoint, put.metadata)) for put in puts]
+    assert as_recorded == recorder.as_given
+
+
+def test_messages_are_the_same_objects_within_a_turn_and_new_ones_in_the_next() -> None:
+    recording = record(WORKLOADS["agent"].quick(), InMemorySaver())
+
+    first_of_turn: dict[int, set[int]] = {}
+    for call in recording.calls:
+        if isinstance(call, PutCall) and "messages" in call.checkpoint["channel_values"]:
+            identity = id(call.checkpoint["channel_values"]["messages"][0])
+            first_of_turn.setdefault(call.turn, set()).add(identity)
+
+    assert [len(identities) for identities in first_of_turn.values()] == [1] * recording.turns
+    assert len(set.union(*first_of_turn.values())) == recording.turns
+
+
+def test_recordings_of_equal_version_forms_are_shared(tmp_path: Path) -> None:
+    workload = WORKLOADS["counter"].quick()
+
+    recordings = record_for(workload, ["official sqlite", "official memory"], tmp_path)
+
+    assert recordings["official sqlite"] is recordings["official memory"]
+
+
+def test_a_saver_that_gives_back_another_state_has_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(*_: object) -> None: ...
+
+    recordings = record_for(WORKLOADS["counter"].quick(), ["official memory"], tmp_path)
+    monkeypatch.setattr(InMemorySaver, "put", forget)
+
+    with pytest.raises(WrongStateError, match="official memory"):
+        measure(recordings, 1, tmp_path, lambda: None)
+
+
+def test_ideal_counts_each_distinct_message_once() -> None:
+    workload = WORKLOADS["chat"].quick()
+
+    ideal = ideal_of(record(workload, InMemorySaver()))
+
+    # An answer, and a human message before and after it is given its id; and once, the None in
+    # the channel that starts the node.
+    assert ideal.values == 3 * workload.turns + 1
+
+
+def test_verdicts_compare_ours_with_the_official_saver() -> None:
+    def figures(bytes_kept: int, late: float) -> SaverFigures:
+        return SaverFigures(bytes_kept, 1, 1, late, 1, 1, None, None, [], [])
+
+    judged = verdicts(
+        "agent",
+        {"official sqlite": figures(10_000, 10), "langcairn sqlite": figures(100, 1.5)},
+    )
+
+    size = judged["langcairn sqlite", "bytes_kept"]
+    assert (size.value, size.reached, size.shortfall) == (100, False, 1.5)
+    assert judged["langcairn sqlite", "put_growth"].reached
+    assert not judged["langcairn sqlite", "put"].reached
+    assert ("langcairn sqlite", "fresh_get") not in judged
+    assert Verdict(Target("agent", "langcairn sqlite", "put", 8), 8.0).reached
+
+
+def test_text_is_seeded() -> None:
+    assert text("one", 500) == text("one", 500) != text("two", 500)
+    assert len(text("one", 500)) == 500
+
+
+def test_every_target_is_of_a_saver_and_a_workload_there_is() -> None:
+    from benchmarks.targets import PAIRS, TARGETS
+
+    assert {target.workload for target in TARGETS} <= WORKLOADS.keys()
+    assert {target.saver for target in TARGETS} == PAIRS.keys()
+    assert PAIRS.keys() | set(PAIRS.values()) <= ADAPTERS.keys()
