@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -165,10 +165,9 @@ class SqliteBackend(ThreadedBackend):
 
     def _borrow(self) -> _Connection:
         """Return a connection to read from: the one used last, whose cache is the warmest."""
-        try:
+        with suppress(IndexError):
             return self._idle.pop()
-        except IndexError:
-            return self._connect()
+        return self._connect()
 
     def _give_back(self, connection: _Connection) -> None:
         if connection.immutable or len(self._idle) >= _MAX_IDLE:
@@ -201,7 +200,7 @@ class SqliteBackend(ThreadedBackend):
             error.sqlite_errorcode in (sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_CANTOPEN)
             and self._path.is_file()
             and not os.access(self._path.parent, os.W_OK)
-            and not self._path.with_name(self._path.name + "-wal").exists()
+            and not _log(self._path).exists()
         )
 
     def _opened(self, database: str, *, immutable: bool = False) -> _Connection:
@@ -273,6 +272,11 @@ def _checked_path(path: str | PathLike[str]) -> Path:
     return Path(text).absolute()
 
 
+def _log(path: Path) -> Path:
+    """Return SQLite's write-ahead log: the last commits, unless all processes have closed."""
+    return path.with_name(path.name + "-wal")
+
+
 def _checked_synchronous(level: str) -> str:
     if level.upper() not in get_args(Synchronous):
         raise InvalidInput(f"synchronous={level!r}: choose {', '.join(get_args(Synchronous))}")
@@ -318,5 +322,7 @@ def _translation(error: sqlite3.Error, path: Path) -> CairnError:
             reason = "it is a directory, not a file"
         elif not path.parent.is_dir():
             reason = f"there is no directory {path.parent}"
+        elif _log(path).exists():
+            reason += f"; its log {_log(path).name} can't be read without writing beside it"
     kind = _KINDS.get(code) or _KINDS.get(code & 0xFF, StoreError)
     return kind(f"{path}: {reason}")
