@@ -186,7 +186,7 @@ def test_a_commit_inside_a_commit_of_the_same_thread_is_refused() -> None:
         return list(requests)
 
     commits: GroupCommit[int, int] = GroupCommit(run)
-    with pytest.raises(StoreUnavailable, match="within another commit"):
+    with pytest.raises(StoreUnavailable, match="of the same thread"):
         commits.submit(1)
     assert commits.submit(3) == 3
 

@@ -217,6 +217,8 @@ class TestOptions:
         "options",
         [
             {"synchronous": "MOSTLY"},
+            {"cache_size": 2**31},
+            {"max_threads": 0},
             {"busy_timeout": -1},
             {"busy_timeout": float("nan")},
             {"busy_timeout": timedelta(days=1000)},

@@ -306,7 +306,11 @@ def _fill(
 ) -> Operation[int]:
     """Fetch the chunks that nodes need, all of a level at once. Returns their bytes, about."""
     grown = 0
+    asked: set[ChunkId] = set()
     while missing := reader.missing(nodes):
+        if again := missing & asked:
+            raise CorruptData(f"chunk {min(again)} is not of the kind that its place needs")
+        asked |= missing
         chunks: dict[ChunkId, bytes] = yield FetchChunks(row.execution_id, sorted(missing))
         for id, sealed in chunks.items():
             grown += cache.content.add(id, sealed)

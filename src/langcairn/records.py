@@ -171,7 +171,11 @@ def fields_from_json(data: bytes, serde: SafeSerializer, what: str) -> dict[str,
         raise CorruptData(f"{what} is damaged: it isn't a JSON object")
     if MARK_BYTES not in data:
         return fields
-    return {key: _from_inline(value, serde, what) for key, value in fields.items()}
+    return {
+        # Versions are stored as they are: a channel may well be named like a marker.
+        key: value if key in _VERSIONS else _from_inline(value, serde, what)
+        for key, value in fields.items()
+    }
 
 
 def _from_inline(node: Node, serde: SafeSerializer, what: str) -> Any:

@@ -117,16 +117,21 @@ class GroupCommit(Generic[RequestT, AnswerT]):
 
     def wait(self, ticket: Ticket[RequestT, AnswerT]) -> AnswerT:
         """Wait for the outcome of a request, or lead its batch."""
-        if threading.get_ident() in self._leaders:
-            # A signal handler interrupted this thread inside a batch: to wait for the leader would
-            # be to wait for itself, for ever.
-            raise StoreUnavailable("a commit can't begin within another commit of its own thread")
+        self.refuse_within_batch()
         while not ticket.done:
             if self._leading.locked():
                 ticket.sleep()
             else:
                 self._lead(ticket)
         return ticket.result()
+
+    def refuse_within_batch(self) -> None:
+        """Raise an error if this thread is inside a batch, interrupted by a signal handler.
+
+        If it waited for the leader then, it would wait for itself, for ever.
+        """
+        if threading.get_ident() in self._leaders:
+            raise StoreUnavailable("not possible while a commit of the same thread is under way")
 
     def withdraw(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Take a request out of the queue, unless it has begun: then it is completed."""

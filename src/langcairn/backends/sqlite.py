@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -50,9 +51,9 @@ class SqliteBackend(ThreadedBackend):
         path: The file. Its directory must exist.
         table_name: The table of checkpoints. Several stores with different names may share a
             file, also with tables of other programs.
-        synchronous: What a commit survives. ``"FULL"``: power loss. ``"NORMAL"``: power loss, but
-            perhaps without the last commits. ``"OFF"``: power loss may destroy the file. A killed
-            process loses nothing with any of them.
+        synchronous: What happens to commits if the power fails. ``"FULL"``: they are kept, as far
+            as ``fsync`` keeps its word. ``"NORMAL"``: the last ones may be lost. ``"OFF"``: the
+            file may be damaged. A killed process loses nothing with any of them.
         cache_size: SQLite's page cache for each connection, as its pragma takes it: a number of
             pages, or if negative of KiB. None: SQLite's default of 2,000 KiB.
         busy_timeout: How long to wait for writers of other processes, as a timedelta or in seconds.
@@ -78,7 +79,7 @@ class SqliteBackend(ThreadedBackend):
         self._queries = Queries(self._tables)
         self._pragmas = [f"synchronous = {_checked_synchronous(synchronous)}"]
         if cache_size is not None:
-            self._pragmas.append(f"cache_size = {int(cache_size)}")
+            self._pragmas.append(f"cache_size = {_checked_cache_size(cache_size)}")
         self._busy_timeout = _seconds(busy_timeout)
         self._start_empty()
         super().__init__(max_threads=max_threads)
@@ -108,11 +109,12 @@ class SqliteBackend(ThreadedBackend):
             self._refuse_if_closed()
             if self._writer is None:
                 self._writer = self._connect()
+                self._writer.execute("PRAGMA busy_timeout = 0")  # _patiently waits instead
             connection = self._writer
             try:
                 # Not a plain BEGIN: a transaction that becomes a writer's only later fails if
                 # another process was faster, without waiting.
-                connection.execute("BEGIN IMMEDIATE")
+                self._patiently(connection, "BEGIN IMMEDIATE")
                 if len(requests) == 1:
                     answers = [self._answer(connection, requests[0])]
                 else:
@@ -228,22 +230,31 @@ class SqliteBackend(ThreadedBackend):
         return connection
 
     def _use_wal(self, connection: sqlite3.Connection) -> None:
-        deadline = time.monotonic() + self._busy_timeout
-        while True:
-            try:
-                (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-                break
-            except sqlite3.OperationalError as error:
-                # While another process makes the file, SQLite says "locked" without waiting.
-                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or time.monotonic() >= deadline:
-                    raise
-                time.sleep(0.005)
+        # While another process makes the file, SQLite would say "locked" without waiting.
+        (mode,) = self._patiently(connection, "PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StoreMisconfigured(
                 f"{self._path}: the journal mode is {mode} and can't be made WAL, which needs a "
                 "file system of this machine"
             )
+
+    def _patiently(self, connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+        """Execute a statement when other processes let it.
+
+        SQLite's own way of waiting sleeps up to 100 ms at a time. Of eight processes that commit
+        without pause, some then wait 5 s; like this 0.5 s, and all together are twice as fast.
+        """
+        deadline = time.monotonic() + self._busy_timeout
+        pause = 0.0005  # [s]
+        while True:
+            try:
+                return connection.execute(sql)
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= deadline:
+                    raise
+            time.sleep(random.uniform(0, pause))  # noqa: S311 -- no secret, only a coin toss
+            pause = min(2 * pause, 0.004)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -254,6 +265,8 @@ class SqliteBackend(ThreadedBackend):
             raise _translation(error, self._path) from error
         except (OverflowError, UnicodeEncodeError) as error:
             raise InvalidInput(f"SQLite can't store this: {error}") from error
+        except UnicodeDecodeError as error:  # a damaged name in the text of SQLite's error
+            raise CorruptData(f"{self._path}: the database is damaged") from error
 
 
 class _Connection(sqlite3.Connection):
@@ -281,6 +294,12 @@ def _checked_synchronous(level: str) -> str:
     if level.upper() not in get_args(Synchronous):
         raise InvalidInput(f"synchronous={level!r}: choose {', '.join(get_args(Synchronous))}")
     return level.upper()
+
+
+def _checked_cache_size(size: int) -> int:
+    if not -(2**31) < size < 2**31:
+        raise InvalidInput(f"cache_size={size!r}: SQLite counts pages or KiB in 32 bits")
+    return int(size)
 
 
 def _seconds(timeout: timedelta | float) -> float:

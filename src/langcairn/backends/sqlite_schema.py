@@ -89,13 +89,13 @@ def tables_of(table_name: str) -> Tables:
     Raises:
         InvalidInput: The name can't be one of a table, or is kept for another table.
     """
-    lower = table_name.lower()
     if not table_name or "\0" in table_name:
         raise InvalidInput(f"{table_name!r} can't name a table: it is empty or contains NUL")
     try:
         table_name.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"{table_name!r} can't name a table: it is no valid Unicode") from error
+    lower = table_name.lower()
     if lower.startswith("sqlite_"):
         raise InvalidInput(f"{table_name!r} can't name a table: SQLite keeps sqlite_… for itself")
     reserved = tuple(f"_{side}{plural}" for side in _SIDE_TABLES for plural in ("", "s"))
@@ -104,7 +104,7 @@ def tables_of(table_name: str) -> Tables:
             f"{table_name!r} can't name the table of checkpoints: it may be a side table of "
             f"another store. Choose a name that doesn't end in {', '.join(reserved)}"
         )
-    stem, plural = (table_name[:-1], "s") if lower.endswith("s") else (table_name, "")
+    stem, plural = (table_name[:-1], "s") if table_name[-1] in "sS" else (table_name, "")
     chunks, writes, executions = (f"{stem}_{side}{plural}" for side in _SIDE_TABLES)
     return Tables(
         _quoted(table_name),
@@ -122,7 +122,7 @@ def _quoted(name: str) -> str:
 def prepare(connection: sqlite3.Connection, table_name: str, tables: Tables) -> None:
     """Make the tables if they aren't there, and refuse those that this code can't work with.
 
-    Any number of processes may do so at once.
+    Any number of processes may do so at once. After an error the connection must be closed.
 
     Raises:
         StoreMisconfigured: The file holds a newer schema, or another program's table.
@@ -130,25 +130,19 @@ def prepare(connection: sqlite3.Connection, table_name: str, tables: Tables) -> 
     if _is_ready(connection, table_name):
         return
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have been faster.
-        if not _is_ready(connection, table_name):
-            _refuse_foreign(connection, table_name, tables)
-            for statement in tables.sql(_SCHEMA).split(";\n"):
-                connection.execute(statement)
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {_REGISTRY} "
-                "(table_name TEXT PRIMARY KEY COLLATE NOCASE, version INTEGER NOT NULL)"
-            )
-            connection.execute(
-                f"INSERT INTO {_REGISTRY} VALUES (?, ?)",  # noqa: S608 -- a constant
-                (table_name, SCHEMA_VERSION),
-            )
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    if not _is_ready(connection, table_name):  # another process may have been faster
+        _refuse_foreign(connection, table_name, tables)
+        for statement in tables.sql(_SCHEMA).split(";\n"):
+            connection.execute(statement)
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {_REGISTRY} "
+            "(table_name TEXT PRIMARY KEY COLLATE NOCASE, version INTEGER NOT NULL)"
+        )
+        connection.execute(
+            f"INSERT INTO {_REGISTRY} VALUES (?, ?)",  # noqa: S608 -- a constant
+            (table_name, SCHEMA_VERSION),
+        )
+    connection.execute("COMMIT")
 
 
 def _is_ready(connection: sqlite3.Connection, table_name: str) -> bool:

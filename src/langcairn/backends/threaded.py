@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from langcairn.backends.base import Backend, Clear, Commit, Remove, Sweep
 from langcairn.backends.group_commit import GroupCommit, Ticket
-from langcairn.errors import StoreClosed
+from langcairn.errors import InvalidInput, StoreClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +35,8 @@ class ThreadedBackend(Backend):
     """
 
     def __init__(self, *, max_threads: int) -> None:
+        if max_threads < 1:
+            raise InvalidInput(f"max_threads={max_threads}: at least one is needed")
         self._max_threads = max_threads
         self._closed = False
         self._start_afresh()
@@ -42,7 +44,8 @@ class ThreadedBackend(Backend):
 
     def _start_afresh(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
-        self._executor_lock = threading.Lock()
+        # Reentrant: a signal handler may close the backend while this very thread holds it.
+        self._executor_lock = threading.RLock()
         self._commits: GroupCommit[Request, object] = GroupCommit(self._write)
 
     @abstractmethod
@@ -93,6 +96,7 @@ class ThreadedBackend(Backend):
 
     @override
     def close(self) -> None:
+        self._commits.refuse_within_batch()
         with self._executor_lock:
             self._closed = True
             executor, self._executor = self._executor, None
@@ -113,11 +117,10 @@ class ThreadedBackend(Backend):
     async def _in_thread(self, work: Callable[[], object]) -> object:
         with self._executor_lock:
             self._refuse_if_closed()
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(
-                    self._max_threads, thread_name_prefix=type(self).__name__
-                )
-            future = self._executor.submit(work)
+            executor = self._executor = self._executor or ThreadPoolExecutor(
+                self._max_threads, thread_name_prefix=type(self).__name__
+            )
+            future = executor.submit(work)
         return await asyncio.wrap_future(future)
 
     def _forked(self) -> None:
