@@ -26,6 +26,7 @@ from langcairn.errors import (
     InvalidInput,
     StaleEpoch,
     StoreClosed,
+    StoreUnavailable,
 )
 
 if TYPE_CHECKING:
@@ -196,6 +197,17 @@ class TestClose:
         for request in (FindCheckpoints(), Commit("e", None)):
             with pytest.raises(StoreClosed):
                 await backend.aexecute(request)
+
+    def test_within_a_commit_it_is_refused(
+        self, backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a signal handler might attempt it; waiting for the commit would be for ever."""
+        monkeypatch.setattr(backend, "_answer", lambda *_: backend.close())
+        with pytest.raises(StoreUnavailable, match="of the same thread"):
+            put(backend, row("1"))
+        monkeypatch.undo()
+        put(backend, row("1"))
+        assert ids(find(backend)) == ["1"]
 
     def test_unused(self, path: Path) -> None:
         SqliteBackend(path).close()

@@ -81,7 +81,9 @@ class TestTables:
             ).fetchall()
         assert found == [("text", 3)]
 
-    @pytest.mark.parametrize("name", ["s", "trail", "check points", 'a"b', "a'b", "{x}", "%s", "é"])
+    @pytest.mark.parametrize(
+        "name", ["s", "trail", "check points", 'a"b', "a'b", "{x}", "a;\nb", "é"]
+    )
     def test_any_table_name(self, path: Path, name: str) -> None:
         for _ in range(2):
             with closing(SqliteBackend(path, name)) as backend:

@@ -200,7 +200,7 @@ class SqliteBackend(ThreadedBackend):
         """
         return (
             error.sqlite_errorcode in (sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_CANTOPEN)
-            and self._path.is_file()
+            and os.access(self._path, os.R_OK)
             and not os.access(self._path.parent, os.W_OK)
             and not _log(self._path).exists()
         )
@@ -242,7 +242,7 @@ class SqliteBackend(ThreadedBackend):
         """Execute a statement when other processes let it.
 
         SQLite's own way of waiting sleeps up to 100 ms at a time. Of eight processes that commit
-        without pause, some then wait 5 s; like this 0.5 s, and all together are twice as fast.
+        without pause, some then wait 5 s; like this less than 1 s, and all are twice as fast.
         """
         deadline = time.monotonic() + self._busy_timeout
         pause = 0.0005  # [s]
@@ -319,7 +319,6 @@ _KINDS: dict[int, type[CairnError]] = {
     sqlite3.SQLITE_IOERR_SHMSIZE: StoreFull,
     sqlite3.SQLITE_READONLY: StoreMisconfigured,
     sqlite3.SQLITE_PERM: StoreMisconfigured,
-    sqlite3.SQLITE_CANTOPEN: StoreMisconfigured,
     sqlite3.SQLITE_NOTADB: StoreMisconfigured,
     sqlite3.SQLITE_CORRUPT: CorruptData,
     sqlite3.SQLITE_TOOBIG: InvalidInput,
@@ -337,11 +336,23 @@ def _translation(error: sqlite3.Error, path: Path) -> CairnError:
             return CorruptData(f"{path}: {reason}")  # a text that is no UTF-8
         return InvalidInput(f"{path}: {reason}")  # a value of a type that SQLite doesn't know
     if code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        return _why_not_opened(path)
+    kind = _KINDS.get(code) or _KINDS.get(code & 0xFF, StoreError)
+    return kind(f"{path}: {reason}")
+
+
+def _why_not_opened(path: Path) -> CairnError:
+    """Say what SQLite doesn't."""
+    reason = "no permission to open it, or to write beside it"
+    try:
         if path.is_dir():
             reason = "it is a directory, not a file"
         elif not path.parent.is_dir():
             reason = f"there is no directory {path.parent}"
-        elif _log(path).exists():
-            reason += f"; its log {_log(path).name} can't be read without writing beside it"
-    kind = _KINDS.get(code) or _KINDS.get(code & 0xFF, StoreError)
-    return kind(f"{path}: {reason}")
+        elif not os.access(path.parent, os.W_OK) and _log(path).exists():
+            reason = f"its log {_log(path).name} needs permission to write beside it"
+        elif os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+            return StoreUnavailable(f"{path}: it can't be opened; are too many files open?")
+    except OSError as error:
+        reason = str(error)
+    return StoreMisconfigured(f"{path}: {reason}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import (
@@ -28,7 +29,7 @@ from langcairn.errors import CorruptData, StaleEpoch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from langcairn.backends.sqlite_schema import Tables
 
@@ -37,16 +38,22 @@ if TYPE_CHECKING:
 #
 # TEXT is read as a BLOB where bytes are wanted: SQLite holds UTF-8, and decoding it only to encode
 # it again would cost more than reading it.
+# Each row comes once for each of its writes: one statement reads one state of the database, where
+# several would need a transaction around them, which takes longer than the rows do.
 _FIND = """
 SELECT c.execution_id, c.namespace, c.id, c.parent_id, c.node_name,
     CAST(c.state AS BLOB), CAST(c.metadata AS BLOB), c.timestamp, c.version,
-    CAST(c.graph AS BLOB), e.number, COALESCE(e.epoch, 0)
+    CAST(c.graph AS BLOB), COALESCE(e.epoch, 0), w.namespace, w.checkpoint_id, w.task_id, w.idx,
+    w.task_path, w.channel, CAST(w.value AS BLOB)
 FROM (SELECT c.rowid AS found FROM {checkpoints} AS c WHERE {conditions}
     ORDER BY c.id DESC, c.execution_id DESC, c.namespace DESC LIMIT :limit)
 CROSS JOIN {checkpoints} AS c ON c.rowid = found
 LEFT JOIN {executions} AS e ON e.execution_id = c.execution_id
-ORDER BY c.id DESC, c.execution_id DESC, c.namespace DESC
+LEFT JOIN {writes} AS w ON :with_writes AND w.execution = e.number
+    AND w.namespace = c.namespace AND w.checkpoint_id = c.id
 """
+
+_KEY = itemgetter(2, 0, 1)  # in the order of the answer
 
 _CONDITIONS = {
     "execution_id": "c.execution_id = :execution_id",
@@ -66,9 +73,6 @@ _CONDITIONS = {
 }
 
 _SQL = {
-    "writes of": """
-        SELECT namespace, checkpoint_id, task_id, idx, task_path, channel, CAST(value AS BLOB)
-        FROM {writes} WHERE execution = ? AND namespace = ? AND checkpoint_id = ?""",
     "all writes": """
         SELECT namespace, checkpoint_id, task_id, idx, task_path, channel, CAST(value AS BLOB)
         FROM {writes}
@@ -218,17 +222,21 @@ class Queries:
         }
         shape = tuple(name for name, value in values.items() if value is not None)
         values["limit"] = -1 if find.limit is None else find.limit
+        values["with_writes"] = find.with_writes
         if find.after is not None:
             values["after_id"], values["after_execution"], values["after_namespace"] = find.after
             del values["after"]
-        with _snapshot(connection):
-            found = []
-            for row in connection.execute(self._find_sql(shape), values).fetchall():
-                writes: list[WriteRow] = []
-                if find.with_writes and row[10] is not None:
-                    writes = self._writes_of(connection, row[0], (row[10], row[1], row[2]))
-                found.append(FoundCheckpoint(_checkpoint(row[:10]), writes, row[11]))
-            return found
+        rows = connection.execute(self._find_sql(shape), values).fetchall()
+        # Here, as SQLite would sort even a single row through a temporary table.
+        rows.sort(key=_KEY, reverse=True)
+        found = []
+        for _, group in groupby(rows, key=_KEY):
+            same = list(group)
+            row = same[0]
+            writes = [_write(row[0], one[11:]) for one in same if one[11] is not None]
+            writes.sort(key=writes_order)
+            found.append(FoundCheckpoint(_checkpoint(row[:10]), writes, row[10]))
+        return found
 
     def _find_sql(self, shape: tuple[str, ...]) -> str:
         """Return the statement for this combination of conditions."""
@@ -238,12 +246,6 @@ class Queries:
             sql = self._tables.sql(_FIND.replace("{conditions}", conditions))
             self._find_by_shape[shape] = sql
         return sql
-
-    def _writes_of(
-        self, connection: sqlite3.Connection, execution_id: str, key: tuple[int, str, str]
-    ) -> list[WriteRow]:
-        rows = connection.execute(self._sql["writes of"], key).fetchall()
-        return sorted((_write(execution_id, row) for row in rows), key=writes_order)
 
     def _find_writes(self, connection: sqlite3.Connection, find: FindWrites) -> list[WriteRow]:
         rows = connection.execute(self._sql["all writes"], (find.execution_id,)).fetchall()
@@ -265,14 +267,6 @@ class Queries:
         limit = -1 if find.limit is None else find.limit
         rows = connection.execute(self._sql["executions"], (find.after, limit)).fetchall()
         return [execution_id for (execution_id,) in rows]
-
-
-@contextmanager
-def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let several statements read one state. After an error the connection is of no more use."""
-    connection.execute("BEGIN")
-    yield
-    connection.execute("COMMIT")
 
 
 def _columns(row: CheckpointRow) -> tuple[object, ...]:

@@ -17,14 +17,14 @@ one number for the whole file, and belongs to whoever owns it."""
 
 _SIDE_TABLES = ("chunk", "write", "execution")
 
-# Checkpoints are rowid tables: most rows are larger than the quarter of a page that fits into a
-# WITHOUT ROWID leaf, and each that doesn't fit takes an overflow page of its own. 1,000 commits of
-# a 1 kB row and three chunks of 0.1-3 kB: 5.7 MB this way, 7.2 MB with chunks and 9.3 MB with
-# checkpoints WITHOUT ROWID, and a fifth slower. Writes are small, and mostly key.
+# Checkpoints and chunks are rowid tables: most of their rows are larger than the quarter of a page
+# that fits into a WITHOUT ROWID leaf, and each that doesn't fit takes an overflow page of its own.
+# 1,000 commits of a 1 kB row and three chunks of 0.1-3 kB: 5.7 MB this way, 7.2 MB with chunks and
+# 9.3 MB with checkpoints WITHOUT ROWID, and 10-25 % slower. Writes are small, and mostly key.
 #
-# The primary key begins with the id, since checkpoints are also found by id alone, in this order.
-# Side tables name an execution by its number: a thread id of 36 characters in each of their keys
-# costs 5 % of the file.
+# The primary key begins with the id, since checkpoints are also found by id alone, in this order:
+# so two indexes do the work of three. Side tables name an execution by its number: a thread id of
+# 36 characters in each of their keys costs 5 % of the file.
 _SCHEMA = """
 CREATE TABLE {checkpoints} (
     id TEXT NOT NULL,
@@ -132,8 +132,8 @@ def prepare(connection: sqlite3.Connection, table_name: str, tables: Tables) -> 
     connection.execute("BEGIN IMMEDIATE")
     if not _is_ready(connection, table_name):  # another process may have been faster
         _refuse_foreign(connection, table_name, tables)
-        for statement in tables.sql(_SCHEMA).split(";\n"):
-            connection.execute(statement)
+        for statement in _SCHEMA.split(";\n"):
+            connection.execute(tables.sql(statement))
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_REGISTRY} "
             "(table_name TEXT PRIMARY KEY COLLATE NOCASE, version INTEGER NOT NULL)"
