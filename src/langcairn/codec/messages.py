@@ -158,7 +158,7 @@ def _message(
 ) -> lc.BaseMessage:
     message = cls.__new__(cls)
     _set(message, "__dict__", fields)
-    _set(message, "__pydantic_fields_set__", set(fields))
+    _set(message, "__pydantic_fields_set__", {*fields, *extra})
     _set(message, "__pydantic_extra__", extra)
     _set(message, "__pydantic_private__", None)
     return message

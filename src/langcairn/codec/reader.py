@@ -206,7 +206,7 @@ def references(
                 stack.extend(node)
             elif type(node) is dict:
                 stack.extend(walk.enter(node))
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise CorruptData(f"a stored node is malformed: {error}") from error
     return walk.pages, walk.values
 
