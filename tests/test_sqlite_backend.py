@@ -241,7 +241,7 @@ class TestFind:
             ({"step": "3"}, ""),
             ({"ä😀": "ü"}, "1"),
             ({"source": "' OR 1=1 --"}, ""),
-            ({"nested": "in"}, ""),
+            ({"list": "loop"}, ""),
         ],
     )
     def test_by_metadata(
@@ -262,7 +262,10 @@ class TestFind:
             (b'{"k":100000000000000000000}', {"k": 10**20}),
             (b'{"k":1.0}', {"k": 1}),
             (b'{"k":1}', {"k": True}),
+            (b'{"k":{"$cairn":["m","an enum, say"]}}', {"k": 1}),
             (b"this is no JSON", {"k": 1}),
+            (b"[]", {"k": 1}),
+            (b"null", {"k": 1}),
         ],
     )
     def test_metadata_that_may_match_is_never_left_out(

@@ -182,6 +182,7 @@ class TestTables:
             ("checkpoints", "timestamp = 7"),
             ("checkpoints", "version = 'one'"),
             ("checkpoints", "node_name = x'00'"),
+            ("checkpoints", "id = x'00' WHERE id = '1'"),
             ("checkpoints", "node_name = CAST(x'ff' AS TEXT)"),
             ("checkpoint_writes", "channel = x'00'"),
         ],
@@ -189,7 +190,7 @@ class TestTables:
     def test_a_damaged_row_is_an_error(
         self, backend: SqliteBackend, path: Path, table: str, change: str
     ) -> None:
-        backend.execute(Commit("e", None, (), [row("1")], [write("1", "t", 0)]))
+        backend.execute(Commit("e", None, (), [row("0"), row("1")], [write("1", "t", 0)]))
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(f"UPDATE {table} SET {change}")
         with pytest.raises(CorruptData):

@@ -64,12 +64,17 @@ _CONDITIONS = {
         (c.id, c.execution_id, c.namespace) < (:after_id, :after_execution, :after_namespace)""",
     "since": "c.timestamp >= :since",
     "until": "c.timestamp < :until",
-    # Never too strict: what JSON can't say exactly is equally inexact on both sides, and a row
-    # whose metadata is damaged passes, so that the store can say which one it is.
-    "metadata": """CASE WHEN json_valid(c.metadata) THEN NOT EXISTS (
-        SELECT 1 FROM json_each(:metadata) AS wanted WHERE NOT EXISTS (
+    # Never too strict. What JSON can't say exactly is equally inexact on both sides; an object may
+    # stand for a value of another kind, such as an enum's member; and a row whose metadata is
+    # damaged passes, so that the store can say which one it is.
+    "metadata": """CASE
+        WHEN NOT json_valid(c.metadata) THEN TRUE
+        WHEN json_type(c.metadata) <> 'object' THEN TRUE
+        ELSE NOT EXISTS (SELECT 1 FROM json_each(:metadata) AS wanted WHERE NOT EXISTS (
             SELECT 1 FROM json_each(c.metadata) AS present
-            WHERE present.key = wanted.key AND present.atom IS wanted.atom)) ELSE TRUE END""",
+            WHERE present.key = wanted.key
+                AND (present.atom IS wanted.atom OR present.type = 'object')))
+        END""",
 }
 
 _SQL = {
@@ -228,7 +233,10 @@ class Queries:
             del values["after"]
         rows = connection.execute(self._find_sql(shape), values).fetchall()
         # Here, as SQLite would sort even a single row through a temporary table.
-        rows.sort(key=_KEY, reverse=True)
+        try:
+            rows.sort(key=_KEY, reverse=True)
+        except TypeError as error:
+            raise CorruptData("the key of a checkpoint has damaged columns") from error
         found = []
         for _, group in groupby(rows, key=_KEY):
             same = list(group)
