@@ -50,8 +50,9 @@ class SqliteCheckpointStore(CheckpointStore):
         Args:
             path: The file.
             table_name: The table of checkpoints; stores with different names may share a file.
-            synchronous: What a commit survives: ``"FULL"`` a loss of power, ``"NORMAL"`` the end
-                of the process, ``"OFF"`` nothing but an orderly exit.
+            synchronous: What a loss of power may do: with ``"FULL"`` nothing, with ``"NORMAL"``
+                undo the last commits, with ``"OFF"`` also destroy the file. A killed process
+                loses nothing with any of them.
             cache_size: SQLite's page cache as its pragma takes it: pages, or if negative KiB.
             busy_timeout: How long to wait while other processes write [seconds].
             serde: As for `CheckpointStore`.
