@@ -17,7 +17,7 @@ LAYERS = [
     {"codec"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint"}
+EVERYWHERE = {"errors", "checkpoint", "closing"}
 
 
 def part_of(module: str) -> str:

@@ -1,12 +1,14 @@
 """langcairn keeps the checkpoints of LangGraph runs, at the cost of what changed."""
 
 from langcairn.checkpoint import Checkpoint
+from langcairn.codec.serde import SafeSerializer
 from langcairn.errors import (
     AmbiguousCheckpoint,
     CairnError,
     CheckpointNotFound,
     CorruptData,
     InvalidInput,
+    MissingChunks,
     StoreClosed,
     StoreError,
     StoreFull,
@@ -30,6 +32,8 @@ __all__ = [
     "CorruptData",
     "InvalidInput",
     "MemoryCheckpointStore",
+    "MissingChunks",
+    "SafeSerializer",
     "SqliteCheckpointStore",
     "StoreClosed",
     "StoreError",

@@ -1,9 +1,9 @@
 """What a process remembers about executions, so that a put costs what changed.
 
 Everything here can be dropped at any time; then the next put looks at the whole state again.
-An `ExecutionCache` is shared between threads without a lock: each field is only replaced or
-added to in single steps that the interpreter makes atomic, and what is lost in a race is only a
-shortcut.
+Wrong entries would be fatal: a commit leaves out the chunks that the cache says are stored. So
+entries are published only after the commit that stored them, by `Caches.publish`, under a lock and
+only into a cache of the very epoch of that commit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from langcairn.codec.nodes import MARK
 from langcairn.codec.reader import Content
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langcairn.backends.base import ChunkId
     from langcairn.codec.nodes import Node
@@ -40,33 +40,44 @@ class Head(NamedTuple):
         return {} if type(fields) is not dict or MARK in fields else fields
 
 
+class Place(NamedTuple):
+    """Where a value belongs."""
+
+    namespace: str
+    channel: str
+    written: bool = False
+    """It is a pending write's, not a state's."""
+
+
 class ExecutionCache:
     """What is known about one execution as of one epoch.
 
     Attributes:
-        epoch: The epoch for which the rest holds; None until the execution is seen in storage.
+        epoch: The epoch for which the rest holds, which never changes; None until the execution
+            is seen in storage.
         known: Ids of chunks that are stored.
-        versions: (namespace, channel) to its last stored value; its chunks are in ``known``.
-        written: The same for the last stored pending write.
+        values: The last stored value of each place; its chunks are in ``known``.
         heads: Namespace to the checkpoint last put or loaded.
         content: Opened chunks. They hold in any epoch: an id never gets other content.
         size: The bytes that all this holds, about.
     """
 
-    __slots__ = ("content", "epoch", "heads", "known", "size", "versions", "written")
+    __slots__ = ("content", "epoch", "heads", "known", "size", "values")
 
     def __init__(self, epoch: int | None = None) -> None:
         self.epoch = epoch
         self.known: set[ChunkId] = set()
-        self.versions: dict[tuple[str, str], Encoded] = {}
-        self.written: dict[tuple[str, str], Encoded] = {}
-        self.heads: dict[str, Head] = {}
+        self.values: OrderedDict[Place, Encoded] = OrderedDict()
+        self.heads: OrderedDict[str, Head] = OrderedDict()
         self.content = Content()
-        self.size = 0
+        self.size = _EMPTY
 
 
 # An execution that holds no content yet still takes some room.
 _EMPTY = 2000  # [bytes]
+# Each call of a subgraph has a namespace of its own, most of which are never written to again.
+_MOST_NAMESPACES = 64
+_MOST_VALUES = 512
 
 
 class Caches:
@@ -90,14 +101,13 @@ class Caches:
     def at(self, execution_id: str, epoch: int) -> ExecutionCache:
         """Return the cache of an execution for an epoch that was just read from storage."""
         cache = self.get(execution_id)
-        if cache.epoch == epoch:
-            return cache
-        if cache.epoch is None and not cache.known:
-            cache.epoch = epoch
-            return cache
-        fresh = ExecutionCache(epoch)
-        fresh.content, fresh.size = cache.content, cache.size
         with self._lock:
+            if cache.epoch is None:
+                cache.epoch = epoch
+            if cache.epoch == epoch:
+                return cache
+            fresh = ExecutionCache(epoch)
+            fresh.content, fresh.size = cache.content, cache.size
             return self._replace(execution_id, fresh)
 
     def drop(self, execution_id: str) -> None:
@@ -105,24 +115,65 @@ class Caches:
         with self._lock:
             self._forget(execution_id)
 
-    def grow(self, cache: ExecutionCache, count: int) -> None:
-        """Note that a cache holds more bytes; forget those used longest ago if it's too much."""
-        if not count:
-            return
+    def publish(
+        self,
+        execution_id: str,
+        cache: ExecutionCache,
+        epoch: int,
+        *,
+        chunks: Iterable[ChunkId] = (),
+        values: Mapping[Place, Encoded] | None = None,
+        heads: Mapping[str, Head] | None = None,
+        grown: int = 0,
+    ) -> None:
+        """Add what is stored as of an epoch; nothing if the cache is of another.
+
+        Args:
+            execution_id: The execution.
+            cache: Its cache, from when the work began.
+            epoch: The epoch in which the entries were stored or seen.
+            chunks: Chunks that are stored.
+            values: The last values of places.
+            heads: The last checkpoints of namespaces.
+            grown: How many bytes its content has grown by.
+        """
         with self._lock:
-            cache.size += count
-            self._total += count
-            while self._total > self._limit and self._by_execution:
-                self._forget(next(iter(self._by_execution)))
+            if cache.epoch is None:
+                cache.epoch = epoch
+            if cache.epoch != epoch:
+                return
+            cache.known.update(chunks)
+            for place, value in (values or {}).items():
+                grown += value.size - _size(cache.values.pop(place, None))
+                cache.values[place] = value
+            for namespace, head in (heads or {}).items():
+                cache.heads.pop(namespace, None)
+                cache.heads[namespace] = head
+            while len(cache.values) > _MOST_VALUES:
+                grown -= cache.values.popitem(last=False)[1].size
+            while len(cache.heads) > _MOST_NAMESPACES:
+                cache.heads.popitem(last=False)
+            if self._by_execution.get(execution_id) is cache:
+                cache.size += grown
+                self._total += grown
+                self._trim()
+
+    def _trim(self) -> None:
+        while self._total > self._limit and self._by_execution:
+            self._forget(next(iter(self._by_execution)))
 
     def _replace(self, execution_id: str, cache: ExecutionCache) -> ExecutionCache:
         self._forget(execution_id)
-        cache.size += _EMPTY
-        self._total += cache.size
         self._by_execution[execution_id] = cache
+        self._total += cache.size
+        self._trim()
         return cache
 
     def _forget(self, execution_id: str) -> None:
         cache = self._by_execution.pop(execution_id, None)
         if cache is not None:
             self._total -= cache.size
+
+
+def _size(value: Encoded | None) -> int:
+    return 0 if value is None else value.size

@@ -19,7 +19,7 @@ def _now() -> datetime:
 
 @dataclass(slots=True, kw_only=True)
 class Checkpoint:
-    """One saved step of an execution (mission A2; the fields of LangGraphGo's record).
+    """One saved step of an execution, with the fields of LangGraphGo's record and a few more.
 
     Attributes:
         id: Unique within its execution and namespace. LangGraph's ids sort by time.
@@ -32,6 +32,7 @@ class Checkpoint:
         version: Its number; LangGraph checkpoints count super-steps from 1.
         namespace: LangGraph's ``checkpoint_ns``: ``""``, or the path of a subgraph.
         parent_id: The checkpoint that it continues, in the same namespace.
+        graph: What only LangGraph needs of a checkpoint that a graph saved; to be left as it is.
     """
 
     execution_id: str
@@ -43,3 +44,4 @@ class Checkpoint:
     version: int = 1
     namespace: str = ""
     parent_id: str | None = None
+    graph: dict[str, Any] | None = field(default=None, repr=False)

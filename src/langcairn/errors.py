@@ -6,6 +6,7 @@
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
     ├── CorruptData                     what was read isn't what was written
+    │   ├── MissingChunks               a checkpoint refers to what isn't stored
     │   └── UnsafeType                  loading it would run or import something
     ├── StoreError                      the storage system said no
     │   ├── StoreUnavailable            it may work later
@@ -56,6 +57,10 @@ class AmbiguousCheckpoint(CairnError, LookupError):
 
 class CorruptData(CairnError):
     """Stored bytes are damaged, missing or forged. No state was returned."""
+
+
+class MissingChunks(CorruptData):
+    """A checkpoint refers to chunks that aren't stored."""
 
 
 class UnsafeType(CorruptData):

@@ -23,14 +23,23 @@ from langcairn.backends.base import (
     Request,
     WriteRow,
 )
-from langcairn.cache import Caches, ExecutionCache, Head
+from langcairn.cache import Caches, ExecutionCache, Head, Place
 from langcairn.codec.chunks import seal
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
-from langcairn.codec.reader import Reader, parse
+from langcairn.codec.reader import ChunkMissing, Reader, parse
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
-from langcairn.errors import CorruptData, StaleEpoch, StoreUnavailable
-from langcairn.records import Draft, Loaded, fields_from_json, place, row_of, state_json
+from langcairn.errors import CorruptData, MissingChunks, StaleEpoch, StoreUnavailable
+from langcairn.records import (
+    Draft,
+    Loaded,
+    fields_from_json,
+    place,
+    row_of,
+    state_json,
+    valid_name,
+    valid_text,
+)
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -43,8 +52,10 @@ Operation = Generator[Request, Any, T]
 # A list is read in pages, so that no cursor stays open while its consumer thinks, and not many
 # whole states are held at once.
 PAGE = 32  # [checkpoints]
+# Values nest at most 64 containers deep, each a tree of a few levels.
+_DEEPEST = 1000  # [rounds of fetching]
 # One for a stale cache, the others for clean-ups that come in between again and again.
-_ATTEMPTS = 10
+ATTEMPTS = 10
 
 
 class Codec:
@@ -65,80 +76,89 @@ class Codec:
         self.inline = isinstance(self.serde, SafeSerializer)
 
 
-class _Draft:
-    """The chunks and cache entries of one commit while it is put together."""
+class _CommitBuilder:
+    """The rows, chunks and cache entries of one commit while it is put together."""
 
     def __init__(self, codec: Codec, execution_id: str) -> None:
         self.codec = codec
         self.execution_id = execution_id
         self.cache = codec.caches.get(execution_id)
         self.encoder = Encoder(codec.serde)
-        self.versions: dict[tuple[str, str], Encoded] = {}
-        self.written: dict[tuple[str, str], Encoded] = {}
+        self.checkpoints: list[CheckpointRow] = []
+        self.writes: list[WriteRow] = []
+        self.values: dict[Place, Encoded] = {}
         self.heads: dict[str, Head] = {}
 
-    def row(self, draft: Draft) -> CheckpointRow:
+    def add(self, draft: Draft) -> None:
         """Encode a checkpoint."""
         state = draft.state
-        if type(state) is not dict or not all(type(k) is str and exact_str(k) for k in state):
-            return row_of(draft, _dumps(self._value(draft, "", state, "state")), self.codec.plain)
+        plain = self.codec.plain
+        if type(state) is not dict or not all(type(k) is str and exact_str(k) for k in list(state)):
+            node = self._value(Place(draft.namespace, ""), state, "state")
+            self.checkpoints.append(row_of(draft, _dumps(node), plain))
+            return
+        fields = list(state.items())  # in one step: another thread may be adding to it
         head = self.cache.heads.get(draft.namespace)
-        changed = state if draft.changed is None else draft.changed
         inherited: dict[str, Node] = {}
+        changed = state if draft.changed is None else draft.changed
         if head is not None and head.id == draft.parent_id and not changed.keys() >= state.keys():
             inherited = head.nodes()
         inline = self.codec.inline
-        nodes = {}
-        for key, value in state.items():
+        nodes: dict[str, Node] = {}
+        for key, value in fields:
             if inline and stands(value):
                 nodes[key] = value
             elif key in inherited and key not in changed:
                 nodes[key] = inherited[key]
             else:
-                nodes[key] = self._value(draft, key, value, f"state[{key!r}]")
+                nodes[key] = self._value(Place(draft.namespace, key), value, f"state[{key!r}]")
         encoded = state_json(nodes, ordered=draft.graph is None)
         self.heads[draft.namespace] = Head(draft.id, encoded, draft.pushed)
-        return row_of(draft, encoded, self.codec.plain)
+        self.checkpoints.append(row_of(draft, encoded, plain))
 
-    def _value(self, draft: Draft, key: str, value: Any, path: str) -> Node:
-        place = (draft.namespace, key)
-        old = self.versions.get(place) or self.cache.versions.get(place)
-        encoded = self.encoder.encode(value, old, path, self.cache.written.get(place))
-        self.versions[place] = encoded
-        return encoded.node
-
-    def write(self, namespace: str, channel: str, value: Any) -> Node:
+    def add_write(self, row: WriteRow, value: Any) -> None:
         """Encode a pending write: often what the channel holds, with a change, and will hold."""
         if self.codec.inline and stands(value):
-            return value
-        place = (namespace, channel)
-        old = self.cache.versions.get(place)
-        encoded = self.encoder.encode(value, old, f"write to {channel!r}")
-        self.written[place] = encoded
+            node: Node = value
+        else:
+            old = self.cache.values.get(Place(row.namespace, row.channel))
+            encoded = self.encoder.encode(value, old, f"write to {row.channel!r}")
+            self.values[Place(row.namespace, row.channel, written=True)] = encoded
+            node = encoded.node
+        self.writes.append(row._replace(value=_dumps(node)))
+
+    def _value(self, place: Place, value: Any, path: str) -> Node:
+        known = self.cache.values
+        old = self.values.get(place) or known.get(place)
+        encoded = self.encoder.encode(value, old, path, known.get(place._replace(written=True)))
+        self.values[place] = encoded
         return encoded.node
 
-    def commit(
-        self, checkpoints: Sequence[CheckpointRow], writes: Sequence[WriteRow]
-    ) -> Operation[bool]:
-        """Commit rows with the chunks they need. False: the cache was stale and is dropped."""
+    def commit(self) -> Operation[bool]:
+        """Commit with the chunks that are needed. False: the cache was stale and is dropped."""
         cache, caches = self.cache, self.codec.caches
         known = cache.known
         new = [item for item in self.encoder.chunks.items() if item[0] not in known]
         chunks = [(id, seal(payload)) for id, payload in new]
+        request = Commit(self.execution_id, cache.epoch, chunks, self.checkpoints, self.writes)
         try:
-            epoch = yield Commit(self.execution_id, cache.epoch, chunks, checkpoints, writes)
+            epoch: int = yield request
         except StaleEpoch:
             caches.drop(self.execution_id)
             return False
-        if cache.epoch is None:
-            cache.epoch = epoch
-        if cache.epoch == epoch:
-            # Only what is stored may be built upon, hence after the commit and not before it.
-            known.update(id for id, _ in new)
-            cache.versions.update(self.versions)
-            cache.written.update(self.written)
-            cache.heads.update(self.heads)
-            caches.grow(cache, sum(len(payload.data) + 300 for _, payload in new))
+        if request.epoch not in (None, epoch):
+            # Something was replaced: what else the cache says is stored may be swept now.
+            caches.drop(self.execution_id)
+            return True
+        caches.publish(
+            self.execution_id,
+            cache,
+            epoch,
+            chunks=[id for id, _ in new],
+            values=self.values,
+            heads=self.heads,
+            grown=100 * len(new),
+        )
         return True
 
 
@@ -149,10 +169,11 @@ def save(codec: Codec, drafts: Sequence[Draft]) -> Operation[None]:
         Unserializable: A value can't be stored; nothing was.
     """
     execution_id = drafts[0].execution_id
-    for _ in range(_ATTEMPTS):
-        commit = _Draft(codec, execution_id)
-        rows = [commit.row(draft) for draft in drafts]
-        if (yield from commit.commit(rows, ())):
+    for _ in range(ATTEMPTS):
+        builder = _CommitBuilder(codec, execution_id)
+        for draft in drafts:
+            builder.add(draft)
+        if (yield from builder.commit()):
             return
     raise too_busy(execution_id)
 
@@ -176,14 +197,15 @@ def save_writes(
     Raises:
         Unserializable: A value can't be stored; nothing was.
     """
-    for _ in range(_ATTEMPTS):
-        commit = _Draft(codec, key[0])
-        rows = []
-        for place_in_call, (channel, value) in enumerate(writes):
-            node = commit.write(key[1], channel, value)
-            idx = WRITES_IDX_MAP.get(channel, place_in_call)
-            rows.append(WriteRow(*key, task_id, idx, task_path, channel, _dumps(node)))
-        if (yield from commit.commit((), rows)):
+    valid_name(task_id, "task_id")
+    valid_text(task_path, "task_path")
+    for _ in range(ATTEMPTS):
+        builder = _CommitBuilder(codec, key[0])
+        for number, (channel, value) in enumerate(writes):
+            valid_text(channel, "the channel of a write")
+            idx = WRITES_IDX_MAP.get(channel, number)
+            builder.add_write(WriteRow(*key, task_id, idx, task_path, channel, b""), value)
+        if (yield from builder.commit()):
             return
     raise too_busy(key[0])
 
@@ -207,7 +229,8 @@ def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
     """Let the next put in a namespace take over from this checkpoint what didn't change."""
     row = loaded.row
     cache = codec.caches.at(row.execution_id, loaded.epoch)
-    cache.heads[row.namespace] = Head(row.id, row.state, pushed)
+    heads = {row.namespace: Head(row.id, row.state, pushed)}
+    codec.caches.publish(row.execution_id, cache, loaded.epoch, heads=heads)
 
 
 def find_page(
@@ -269,16 +292,12 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
         again: list[FoundCheckpoint] = yield query
         if not again:
             return None
-        if again[0].epoch == found.epoch and again[0].row.state == row.state:
+        if again[0] == found:
             raise
         return (yield from _decode(codec, again[0]))
     except CorruptData as error:
         error.add_note(f"while loading {place(row)}")
         raise
-
-
-class MissingChunks(CorruptData):
-    """A checkpoint refers to chunks that aren't stored, unless it was removed meanwhile."""
 
 
 def decode_parts(
@@ -295,38 +314,40 @@ def decode_parts(
     reader = Reader(cache.content, codec.serde)
     try:
         return [reader.build(node) for node in nodes]
-    except KeyError:
-        grown = yield from _fill(cache, reader, row, nodes)
-        codec.caches.grow(cache, grown)
+    except ChunkMissing:
+        yield from _fill(codec, found, cache, nodes)
         return [reader.build_complete(node) for node in nodes]
 
 
 def _fill(
-    cache: ExecutionCache, reader: Reader, row: CheckpointRow, nodes: Sequence[Node]
-) -> Operation[int]:
-    """Fetch the chunks that nodes need, all of a level at once. Returns their bytes, about."""
-    grown = 0
+    codec: Codec, found: FoundCheckpoint, cache: ExecutionCache, nodes: Sequence[Node]
+) -> Operation[None]:
+    """Fetch the chunks that nodes need, all of a level at once."""
+    row = found.row
+    reader = Reader(cache.content, codec.serde)
     asked: set[ChunkId] = set()
-    while missing := reader.missing(nodes):
+    for _ in range(_DEEPEST):
+        missing = reader.missing(nodes)
+        if not missing:
+            return
         if again := missing & asked:
             raise CorruptData(f"chunk {min(again)} is not of the kind that its place needs")
         asked |= missing
         chunks: dict[ChunkId, bytes] = yield FetchChunks(row.execution_id, sorted(missing))
-        for id, sealed in chunks.items():
-            grown += cache.content.add(id, sealed)
-        cache.known.update(chunks)
+        grown = sum(cache.content.add(id, sealed) for id, sealed in chunks.items())
+        codec.caches.publish(row.execution_id, cache, found.epoch, chunks=chunks, grown=grown)
         if lacking := missing - chunks.keys():
             raise MissingChunks(
                 f"{place(row)} refers to chunk {min(lacking)}, which is not stored: the data was "
                 "damaged, or removed by something other than langcairn. No state was returned."
             )
-    return grown
+    raise CorruptData(f"{place(row)} has pages within pages without end: it is forged")
 
 
 def too_busy(execution_id: str) -> StoreUnavailable:
     """Return the error for a put that clean-ups overtook every time."""
     return StoreUnavailable(
-        f"execution {execution_id!r} was cleaned up {_ATTEMPTS} times while a put to it was "
+        f"execution {execution_id!r} was cleaned up {ATTEMPTS} times while a put to it was "
         "under way; nothing was saved, try again"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from langcairn.codec.nodes import (
     MARK,
     MARK_BYTES,
     NotExact,
+    exact_str,
     literal,
     literal_dict,
     standing,
@@ -24,13 +25,14 @@ from langcairn.errors import AmbiguousCheckpoint, CorruptData, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
 
     from langcairn.codec.nodes import Node
     from langcairn.codec.serde import SafeSerializer
 
-# B-tree keys of PostgreSQL end at 2,704 bytes, and a key holds up to four of these names.
-_LONGEST_NAME = 512  # [bytes of UTF-8]
+# Together they must fit a B-tree key of PostgreSQL's, which ends at 2,704 bytes. Namespaces of
+# LangGraph's grow by some 50 bytes with each level of subgraphs.
+_LONGEST = {"namespace": 1400}  # [bytes of UTF-8]
+_LONGEST_NAME = 400  # [bytes of UTF-8]
 
 
 class Draft(NamedTuple):
@@ -85,21 +87,29 @@ def valid_name(value: object, what: str, *, empty: bool = True) -> str:
     Raises:
         InvalidInput: It can't be stored; the message says why.
     """
-    if type(value) is str and 0 < len(value) <= _LONGEST_NAME and value.isascii():
-        if "\0" not in value:
-            return value  # as nearly every name is
-    elif not isinstance(value, str):
-        raise InvalidInput(f"{what} must be a string, not {type(value).__name__}: {value!r:.80}")
-    if not value and not empty:
+    if type(value) is str and 0 < len(value) <= 100 and value.isascii() and "\0" not in value:
+        return value  # as nearly every name is
+    text = valid_text(value, what)
+    if not text and not empty:
         raise InvalidInput(f"{what} is empty; give every run a name of its own")
+    size, longest = len(text.encode()), _LONGEST.get(what, _LONGEST_NAME)
+    if size > longest:
+        raise InvalidInput(f"{what} has {size} bytes; {longest} is the most: {text!r:.80}…")
+    return text
+
+
+def valid_text(value: object, what: str) -> str:
+    """Return a string if every backend can store it in a column.
+
+    Raises:
+        InvalidInput: It can't be stored; the message says why.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} must be a string, not {type(value).__name__}: {value!r:.80}")
     if "\0" in value:
         raise InvalidInput(f"{what} {value!r:.80} has a NUL character, which not every store keeps")
-    try:
-        size = len(value) if value.isascii() else len(value.encode())
-    except UnicodeEncodeError:
-        raise InvalidInput(f"{what} {value!r:.80} has half a surrogate pair in it") from None
-    if size > _LONGEST_NAME:
-        raise InvalidInput(f"{what} has {size} bytes; {_LONGEST_NAME} is the most: {value!r:.80}…")
+    if not exact_str(value):
+        raise InvalidInput(f"{what} {value!r:.80} has half a surrogate pair in it")
     return value
 
 
@@ -218,10 +228,19 @@ def row_of(draft: Draft, state: bytes, serde: SafeSerializer) -> CheckpointRow:
 
 
 def utc(timestamp: datetime) -> datetime:
-    """Return a time in UTC; one without a zone is taken for UTC."""
+    """Return a time in UTC; one without a zone is taken for UTC.
+
+    Raises:
+        InvalidInput: It is no time.
+    """
+    if not isinstance(timestamp, datetime):
+        raise InvalidInput(f"a time must be a datetime, not {type(timestamp).__name__}")
     if timestamp.tzinfo is None:
         return timestamp.replace(tzinfo=UTC)
-    return timestamp.astimezone(UTC)
+    try:
+        return timestamp.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(f"{timestamp} can't be said in UTC: {error}") from error
 
 
 def only_one(rows: Sequence[CheckpointRow]) -> None:

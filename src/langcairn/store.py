@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langcairn import maintenance, operations
 from langcairn.backends.base import FindCheckpoints, FindExecutions
 from langcairn.cache import Caches
 from langcairn.checkpoint import Checkpoint
+from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.operations import Codec
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
@@ -15,7 +16,6 @@ from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_na
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from datetime import datetime
-    from types import TracebackType
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -31,7 +31,7 @@ _Ids = list[str]
 DEFAULT_CACHE_BYTES = 64 * 2**20
 
 
-class CheckpointStore:
+class CheckpointStore(Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
@@ -232,7 +232,10 @@ class CheckpointStore:
             limit = None if limit is None else limit - len(loaded)
 
     def executions(self, *, after: str = "", limit: int | None = None) -> _Ids:
-        """Return the ids of the executions, in ascending order, behind ``after``."""
+        """Return the ids of the executions, in ascending order, behind ``after``.
+
+        One whose last checkpoint was deleted stays until it is cleared.
+        """
         return self.backend.execute(FindExecutions(after, limit))  # type: ignore[return-value]  # see FindExecutions
 
     async def aexecutions(self, *, after: str = "", limit: int | None = None) -> _Ids:
@@ -277,28 +280,6 @@ class CheckpointStore:
         """Do as `close`."""
         await self.backend.aclose()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
 
 def _draft(checkpoint: Checkpoint) -> Draft:
     if not isinstance(checkpoint, Checkpoint):
@@ -306,6 +287,9 @@ def _draft(checkpoint: Checkpoint) -> Draft:
     version = checkpoint.version
     if type(version) is not int or not 0 <= version < 2**31:
         raise InvalidInput(f"version must be an int from 0 to 2147483647, not {version!r}")
+    if not isinstance(checkpoint.metadata, dict):
+        kind = type(checkpoint.metadata).__name__
+        raise InvalidInput(f"metadata must be a dict, not {kind}")
     parent = checkpoint.parent_id
     return Draft(
         valid_execution_id(checkpoint.execution_id),
@@ -317,6 +301,7 @@ def _draft(checkpoint: Checkpoint) -> Draft:
         checkpoint.metadata,
         utc(checkpoint.timestamp),
         version,
+        checkpoint.graph,
     )
 
 
@@ -368,4 +353,5 @@ def _record(loaded: Loaded) -> Checkpoint:
         metadata=loaded.metadata,
         timestamp=row.timestamp,
         version=row.version,
+        graph=loaded.graph or None,
     )

@@ -70,11 +70,12 @@ class FoundCheckpoint(NamedTuple):
 class Commit(NamedTuple):
     """Store chunks, checkpoints and writes of one execution: all of them, or nothing.
 
-    Answer: the execution's epoch (int), which is new if the execution was.
+    Answer: the execution's epoch (int) after the commit.
 
     Chunks that are stored already keep their data, but are marked as of the present epoch, so
     that a sweep which began before this commit doesn't remove them. A checkpoint whose key is
-    stored already is replaced.
+    stored already is replaced. If that, or the replacement of a pending write, changes a state or
+    value, the epoch is raised: what only the old one referred to may be swept from now on.
 
     Raises:
         StaleEpoch: ``epoch`` is not the execution's. The commit may refer to chunks that it

@@ -117,24 +117,29 @@ class MemoryBackend(Backend):
             execution = self._executions[commit.execution_id] = _Execution(next_epoch())
         elif commit.epoch is not None and commit.epoch != execution.epoch:
             raise StaleEpoch("chunks of the execution were removed")
+        replaced = [self._put(execution, row) for row in commit.checkpoints]
+        replaced += [self._put_write(execution, write) for write in commit.writes]
+        if any(replaced):
+            execution.epoch = next_epoch(execution.epoch)
         epoch, chunks = execution.epoch, execution.chunks
         for id, data in commit.chunks:
             stored = chunks.get(id)
             chunks[id] = (epoch, data if stored is None else stored[1])
-        for row in commit.checkpoints:
-            self._put(execution, row)
-        for write in commit.writes:
-            key = (write.namespace, write.checkpoint_id)
-            rows = execution.writes.setdefault(key, {})
-            if write.idx < 0:
-                rows[write.task_id, write.idx] = write
-            else:
-                rows.setdefault((write.task_id, write.idx), write)
         return epoch
 
-    def _put(self, execution: _Execution, row: CheckpointRow) -> None:
+    def _put_write(self, execution: _Execution, write: WriteRow) -> bool:
+        """Store a write. Returns whether it replaced another value."""
+        rows = execution.writes.setdefault((write.namespace, write.checkpoint_id), {})
+        stored = rows.setdefault((write.task_id, write.idx), write)
+        if write.idx < 0:
+            rows[write.task_id, write.idx] = write
+        return write.idx < 0 and stored.value != write.value
+
+    def _put(self, execution: _Execution, row: CheckpointRow) -> bool:
+        """Store a checkpoint. Returns whether it replaced another state."""
         key = (row.namespace, row.id)
-        if key not in execution.checkpoints:
+        stored = execution.checkpoints.get(key)
+        if stored is None:
             order = execution.order.setdefault(row.namespace, [])
             if not order or order[-1] < row.id:
                 order.append(row.id)
@@ -142,6 +147,7 @@ class MemoryBackend(Backend):
                 insort(order, row.id)
             self._by_id.setdefault(row.id, set()).add((row.execution_id, row.namespace))
         execution.checkpoints[key] = row
+        return stored is not None and stored.state != row.state
 
     def _find(self, query: FindCheckpoints) -> list[FoundCheckpoint]:
         found: list[FoundCheckpoint] = []
@@ -222,7 +228,7 @@ class MemoryBackend(Backend):
 
     def _find_executions(self, query: FindExecutions) -> list[str]:
         ids = sorted(id for id in self._executions if id > query.after)
-        return ids[: query.limit]
+        return ids if query.limit is None else ids[: max(query.limit, 0)]
 
     def _remove(self, request: Remove) -> int | None:
         execution = self._executions.get(request.execution_id)

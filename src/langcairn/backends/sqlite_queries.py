@@ -100,10 +100,14 @@ _SQL = {
     "put checkpoint": """
         INSERT INTO {checkpoints} (execution_id, namespace, id, parent_id, node_name, state,
             metadata, timestamp, version, graph) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (id, execution_id, namespace) DO UPDATE SET parent_id = excluded.parent_id,
-            node_name = excluded.node_name, state = excluded.state,
-            metadata = excluded.metadata, timestamp = excluded.timestamp,
-            version = excluded.version, graph = excluded.graph""",
+        ON CONFLICT (id, execution_id, namespace) DO NOTHING""",
+    "state of": """
+        SELECT CAST(state AS BLOB) FROM {checkpoints}
+        WHERE id = :2 AND execution_id = :0 AND namespace = :1""",
+    "replace checkpoint": """
+        UPDATE {checkpoints} SET parent_id = :3, node_name = :4, state = :5, metadata = :6,
+            timestamp = :7, version = :8, graph = :9
+        WHERE id = :2 AND execution_id = :0 AND namespace = :1""",
     "put chunk": """
         INSERT INTO {chunks} (execution, id, epoch, data) VALUES (?, ?, ?, ?)
         ON CONFLICT (execution, id) DO UPDATE SET epoch = excluded.epoch
@@ -111,9 +115,14 @@ _SQL = {
     "put write": """
         INSERT INTO {writes} (execution, namespace, checkpoint_id, task_id, idx, task_path,
             channel, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (execution, namespace, checkpoint_id, task_id, idx) DO UPDATE SET
-            task_path = excluded.task_path, channel = excluded.channel, value = excluded.value
-            WHERE idx < 0""",
+        ON CONFLICT (execution, namespace, checkpoint_id, task_id, idx) DO NOTHING""",
+    "value of": """
+        SELECT CAST(value AS BLOB) FROM {writes} WHERE execution = :0 AND namespace = :1
+            AND checkpoint_id = :2 AND task_id = :3 AND idx = :4""",
+    "replace write": """
+        UPDATE {writes} SET task_path = :5, channel = :6, value = :7 WHERE execution = :0
+            AND namespace = :1 AND checkpoint_id = :2 AND task_id = :3 AND idx = :4""",
+    "any checkpoint": "SELECT 1 FROM {checkpoints} WHERE execution_id = ? LIMIT 1",
     "remove checkpoint": """
         DELETE FROM {checkpoints} WHERE execution_id = ? AND namespace = ? AND id = ?""",
     "remove writes": """
@@ -169,25 +178,48 @@ class Queries:
             epoch = next_epoch()
             added = connection.execute(sql["add execution"], (commit.execution_id, epoch))
             number = added.lastrowid or 0
+        replaced = [self._put(connection, row) for row in commit.checkpoints]
+        replaced += [self._put_write(connection, number, write) for write in commit.writes]
+        if any(replaced):
+            epoch = next_epoch(epoch)
+            connection.execute(sql["set epoch"], (epoch, number))
         if commit.chunks:
             connection.executemany(
                 sql["put chunk"], [(number, chunk, epoch, data) for chunk, data in commit.chunks]
             )
-        for row in commit.checkpoints:
-            connection.execute(sql["put checkpoint"], _columns(row))
-        if commit.writes:
-            connection.executemany(
-                sql["put write"],
-                [(number, *write[1:7], write.value.decode()) for write in commit.writes],
-            )
         return epoch
+
+    def _put(self, connection: sqlite3.Connection, row: CheckpointRow) -> bool:
+        """Store a checkpoint. Returns whether it replaced another state."""
+        columns = _columns(row)
+        if connection.execute(self._sql["put checkpoint"], columns).rowcount:
+            return False
+        values = {str(place): column for place, column in enumerate(columns)}
+        (state,) = connection.execute(self._sql["state of"], values).fetchone()
+        connection.execute(self._sql["replace checkpoint"], values)
+        return bool(state != row.state)
+
+    def _put_write(self, connection: sqlite3.Connection, number: int, write: WriteRow) -> bool:
+        """Store a write. Returns whether it replaced another value."""
+        columns = (number, *write[1:7], write.value.decode())
+        if connection.execute(self._sql["put write"], columns).rowcount or write.idx >= 0:
+            return False
+        values = {str(place): column for place, column in enumerate(columns)}
+        (value,) = connection.execute(self._sql["value of"], values).fetchone()
+        connection.execute(self._sql["replace write"], values)
+        return bool(value != write.value)
 
     def _remove(self, connection: sqlite3.Connection, remove: Remove) -> int | None:
         sql = self._sql
         number, epoch = self._execution(connection, remove.execution_id)
-        if not number:
-            return None
         keys = remove.checkpoints
+        if not number:
+            # Rows that someone inserted with SQL have no execution yet.
+            there = connection.execute(sql["any checkpoint"], (remove.execution_id,)).fetchone()
+            if there is None:
+                return None
+            added = connection.execute(sql["add execution"], (remove.execution_id, epoch))
+            number = added.lastrowid or 0
         connection.executemany(
             sql["remove checkpoint"], [(remove.execution_id, *key) for key in keys]
         )
@@ -272,7 +304,7 @@ class Queries:
         return [chunk for (chunk,) in rows]
 
     def _find_executions(self, connection: sqlite3.Connection, find: FindExecutions) -> list[str]:
-        limit = -1 if find.limit is None else find.limit
+        limit = -1 if find.limit is None else max(find.limit, 0)
         rows = connection.execute(self._sql["executions"], (find.after, limit)).fetchall()
         return [execution_id for (execution_id,) in rows]
 

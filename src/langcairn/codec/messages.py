@@ -111,16 +111,17 @@ class MessageTemplate:
         Raises:
             CorruptData: What is stored isn't a packed message.
         """
-        if self._packed is not None:
-            cls, fields, extra = _parse(self._packed)
+        packed = self._packed  # once: another thread may set it to None
+        if packed is not None:
+            cls, fields, extra = _parse(packed)
             if self._used:
                 self._prepare(cls, fields, extra)
             self._used = True  # most messages are loaded once: copies are prepared for the others
             return _message(cls, fields, extra)
         fields = self._fields.copy()
         if self._mutable is not None:
-            fields.update(_unpack(self._mutable))
-        return _message(self._cls, fields, {} if self._extra is None else _unpack(self._extra))
+            fields.update(unpack(self._mutable))
+        return _message(self._cls, fields, {} if self._extra is None else unpack(self._extra))
 
     def _prepare(
         self, cls: type[lc.BaseMessage], fields: dict[str, Any], extra: dict[str, Any]
@@ -137,7 +138,7 @@ class MessageTemplate:
 
 def _parse(packed: bytes) -> tuple[type[lc.BaseMessage], dict[str, Any], dict[str, Any]]:
     try:
-        name, extra, fields = _unpack(packed)
+        name, extra, fields = unpack(packed)
         cls = _BY_NAME[name]
         if type(fields) is not dict or type(extra) is not dict:
             raise TypeError("fields of a message are a dict")  # noqa: TRY301 -- as from unpacking
@@ -164,5 +165,6 @@ def _message(
     return message
 
 
-def _unpack(packed: bytes) -> Any:
+def unpack(packed: bytes) -> Any:
+    """Return the plain data that `pack` packed, sharing nothing with what it was packed from."""
     return ormsgpack.unpackb(packed, option=ormsgpack.OPT_NON_STR_KEYS)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import ormsgpack
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.types import (
     _DeltaSnapshot,  # private, but the stored form of a public channel: there is no other name
 )
@@ -29,7 +30,18 @@ if TYPE_CHECKING:
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
+# Forged pages that refer to each other could ask for any number.
+_MOST_MEMBERS = 5_000_000
 _MSGPACK_STR = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
+
+
+class ChunkMissing(LookupError):
+    """A chunk that a value needs has not been fetched yet."""
+
+
+class _Chunks(dict["ChunkId", Any]):
+    def __missing__(self, id: ChunkId) -> Any:
+        raise ChunkMissing(id)
 
 
 class Content:
@@ -44,8 +56,8 @@ class Content:
     __slots__ = ("leaves", "pages")
 
     def __init__(self) -> None:
-        self.pages: dict[ChunkId, Node] = {}
-        self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = {}
+        self.pages: dict[ChunkId, Node] = _Chunks()
+        self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = _Chunks()
 
     def add(self, id: ChunkId, sealed: bytes) -> int:
         """Open a stored chunk and keep it. Returns the bytes that this takes, about.
@@ -72,6 +84,10 @@ class Reader:
         self._content = content
         self._serde = serde
         self._safe = serde if isinstance(serde, SafeSerializer) else SafeSerializer()
+        # Plain text among what should be encrypted was not put there by us.
+        self._sealed = isinstance(serde, EncryptedSerializer)
+        self._built = 0
+        self._top: Node = None
 
     def missing(self, nodes: Iterable[Node]) -> set[ChunkId]:
         """Return the chunks that these nodes need next and that the content lacks.
@@ -90,15 +106,16 @@ class Reader:
         """Return the value of a node.
 
         Raises:
-            KeyError: A chunk is missing; `missing` says which.
+            ChunkMissing: `missing` says which.
             CorruptData: The node or a chunk is malformed.
             UnsafeType: A type in it must not be constructed.
         """
+        self._top = node
         try:
             return self._build(node)
-        except (CairnError, KeyError):
+        except (CairnError, ChunkMissing):
             raise
-        except (ValueError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise CorruptData(f"a stored node is malformed: {error}") from error
 
     def build_complete(self, node: Node) -> Any:
@@ -109,18 +126,20 @@ class Reader:
         """
         try:
             return self.build(node)
-        except KeyError as error:
-            raise CorruptData(f"chunk {error} is not what its place needs") from error
+        except ChunkMissing as error:
+            raise CorruptData(f"chunk {error} is not of the kind that its place needs") from error
 
     def _build(self, node: Node) -> Any:  # noqa: C901, PLR0911 -- one case for each form of a node
         kind = type(node)
-        if kind is list:
-            return [self._build(member) for member in node]
-        if kind is not dict:
-            return node
-        marker = node.get(MARK)
+        marker = node.get(MARK) if kind is dict else None
         if marker is None:
-            return {key: self._build(member) for key, member in node.items()}
+            if self._sealed and node is not self._top:
+                raise CorruptData("a value is in plain text where everything should be encrypted")
+            if kind is list:
+                return [self._build(member) for member in self._counted(node)]
+            if kind is dict:
+                return {key: self._build(member) for key, member in self._counted(node).items()}
+            return node
         match marker:
             case ["c", str(id)]:
                 return self._leaf(ChunkId(id))
@@ -144,6 +163,13 @@ class Reader:
                 return {key: self._build(_member(node, key)) for key in keys}
         raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
 
+    def _counted(self, members: Any) -> Any:
+        """Count members that are about to be made, as pages that repeat can say very many."""
+        self._built += len(members)
+        if self._built > _MOST_MEMBERS:
+            raise CorruptData(f"a state has over {_MOST_MEMBERS:,} members; none that was put has")
+        return members
+
     def _leading(self, tails: list[Any]) -> Iterator[Any]:
         """Yield the pages of a tree's elements from first to last."""
         for level in range(len(tails) - 1, 0, -1):
@@ -161,16 +187,21 @@ class Reader:
     def _values(self, page: Any) -> list[Any]:
         if type(page) is str:
             page = split(page)
+        self._counted(page)
         if type(page) is Ids:
             leaves = self._content.leaves
             return [
-                leaf.make() if type(leaf := leaves[id]) is MessageTemplate else self._leaf(id)
+                leaf.make()
+                if type(leaf := leaves[id]) is MessageTemplate and not self._sealed
+                else self._leaf(id)
                 for id in page
             ]
         return [self._build(node) for node in page]
 
     def _leaf(self, id: ChunkId) -> Any:
         leaf = self._content.leaves[id]
+        if self._sealed and not (isinstance(leaf, Payload) and leaf.kind is Kind.CUSTOM):
+            raise CorruptData("a chunk is in plain text where everything should be encrypted")
         if isinstance(leaf, MessageTemplate):
             return leaf.make()
         if isinstance(leaf, str):
@@ -184,7 +215,12 @@ class Reader:
 
     def _custom(self, typed: bytes) -> Any:
         tag, data = ormsgpack.unpackb(typed)
-        return self._serde.loads_typed((tag, data))
+        if self._sealed and "+" not in tag:
+            raise CorruptData("a value is not encrypted where everything should be")
+        try:
+            return self._serde.loads_typed((tag, data))
+        except Exception as error:
+            raise CorruptData(f"the serializer can't load what is stored: {error}") from error
 
 
 def references(
@@ -216,6 +252,7 @@ class _Walk:
 
     def __init__(self, opened: Mapping[ChunkId, Node]) -> None:
         self._opened = opened
+        self._seen: set[tuple[ChunkId, int]] = set()
         self.pages: set[ChunkId] = set()
         self.values: set[ChunkId] = set()
 
@@ -241,17 +278,24 @@ class _Walk:
                 raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
         return ()
 
-    def _open(self, ids: list[ChunkId]) -> list[Node]:
-        self.pages.update(ids)
-        return [self._opened[id] for id in ids if id in self._opened]
+    def _open(self, ids: Iterable[ChunkId], role: int = 0) -> list[Node]:
+        """Note pages. Returns the content of those not yet looked into in this role."""
+        opened = []
+        for id in ids:
+            self.pages.add(id)
+            if (id, role) not in self._seen and id in self._opened:
+                # Checkpoints share most of their pages: each is walked once, not once for each.
+                self._seen.add((id, role))
+                opened.append(self._opened[id])
+        return opened
 
     def _elements(self, tails: list[Any], *, keyed: bool = False) -> list[Node]:
         """Note what a tree refers to. Returns those of its elements that are nodes."""
         pages = [tails[0]]
         for height, tail in enumerate(tails[1:], start=1):
-            level = self._open(split(tail))
-            for _ in range(height - 1):
-                level = self._open([id for ids in level for id in split(ids)])
+            level = self._open(split(tail), height)
+            for lower in range(height - 1, 0, -1):
+                level = self._open([id for ids in level for id in split(ids)], lower)
             pages.extend(page[1] if keyed else page for page in level)
         nodes: list[Node] = []
         for page in pages:

@@ -21,7 +21,7 @@ from langgraph.checkpoint.serde.types import (
 )
 
 from langcairn.codec.chunks import Kind, Payload, chunk_id
-from langcairn.codec.messages import NAMES, fingerprint, fingerprints, pack
+from langcairn.codec.messages import NAMES, fingerprint, fingerprints, pack, unpack
 from langcairn.codec.nodes import (
     FANOUT,
     MARK,
@@ -34,8 +34,10 @@ from langcairn.codec.nodes import (
     literal,
     literal_dict,
     standing,
+    stands,
 )
 from langcairn.codec.serde import SafeSerializer
+from langcairn.errors import Unserializable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,11 +77,17 @@ class Encoded:
         self.fingerprint = fingerprint
         self.contents = contents  # set for containers whose members are stored singly
 
+    @property
+    def size(self) -> int:
+        """The bytes that this keeps in memory, about."""
+        own = 100 + len(self.fingerprint or b"")
+        return own if self.contents is None else own + self.contents.size
+
 
 class _Contents:
     """The members of a list or dict: how they were fingerprinted, and what they became."""
 
-    __slots__ = ("items", "keys", "levels", "opaque", "packs", "types")
+    __slots__ = ("items", "keys", "levels", "opaque", "packs", "size", "types")
 
     def __init__(
         self,
@@ -88,6 +96,7 @@ class _Contents:
         packs: list[bytes | None],
         items: list[Encoded],
         levels: list[list[ChunkId]],
+        size: int,
     ) -> None:
         self.keys = keys  # None for a list
         self.types = types
@@ -95,6 +104,7 @@ class _Contents:
         self.opaque = None in packs  # some member has no fingerprint
         self.items = items
         self.levels = levels  # ids of the full pages, level by level
+        self.size = size  # [bytes kept in memory, about]
 
     def by_content(self) -> dict[tuple[type, bytes | None], Encoded]:
         """Return the members that have a fingerprint, by it."""
@@ -154,7 +164,7 @@ class Encoder:
             if (packed is None or len(packed) > _LEAF) and self._divisible(value, before):
                 return self._container(value, packed, before, path, depth)
         if self._safe is None:
-            return self._custom(value, packed)
+            return self._custom(value, packed, path)
         if kind is bytearray and depth == 0:
             # As LangGraph has it: only inside other values a bytearray comes back as bytes.
             return self._chunk(kind, Payload(Kind.BYTEARRAY, bytes(value)), packed)
@@ -171,9 +181,10 @@ class Encoder:
             return True
         if type(value) is not dict or self._safe is None:
             return False  # a serializer of the user's may encrypt: keys must not show
-        if before is not None and before.keys == list(value):
-            return True
-        return all(type(key) is str and exact_str(key) for key in value)
+        keys = list(value)  # in one step: another thread may be adding some
+        if not {str}.issuperset(map(type, keys)):
+            return False
+        return (before is not None and before.keys == keys) or all(map(exact_str, keys))
 
     # Leaves
 
@@ -185,12 +196,17 @@ class Encoder:
         if len(packed) > SMALL:
             return self._chunk(kind, Payload(Kind.MSGPACK, packed), packed)
         try:
-            return Encoded(kind, literal(value), len(packed) + 2, packed)
+            # From what was packed, not from the value: another thread may be changing that.
+            content = value if stands(value) else unpack(packed)
+            return Encoded(kind, literal(content), len(packed) + 2, packed)
         except NotExact:
             return self._small(kind, "m", packed, packed)
 
-    def _custom(self, value: Any, packed: bytes | None) -> Encoded:
-        tag, data = self._serde.dumps_typed(value)
+    def _custom(self, value: Any, packed: bytes | None, path: str) -> Encoded:
+        try:
+            tag, data = self._serde.dumps_typed(value)
+        except Exception as error:
+            raise Unserializable(path, type(value).__qualname__, str(error)) from error
         typed = ormsgpack.packb([tag, bytes(data)])
         if len(typed) > SMALL:
             return self._chunk(type(value), Payload(Kind.CUSTOM, typed), packed)
@@ -251,7 +267,12 @@ class Encoder:
             node, weight = _tree(keys, items, levels)
         if weight > _NODE:
             node, weight = self._apart(node), _REF_WEIGHT
-        contents = _Contents(keys, types, packs, items, levels)
+        size = 150 * (len(packs) - len(old_items)) + sum(len(packs[i] or b"") for i in changed)
+        if before is not None:
+            gone = [before.packs[i] for i in changed if i < len(old_items)]
+            gone += before.packs[len(packs) :]
+            size += before.size - sum(len(packed or b"") for packed in gone)
+        contents = _Contents(keys, types, packs, items, levels, size)
         # Its members were packed after it was: unless it is still the same, it is another thread's
         # doing, and what it was then stands for none of this.
         still = packed if packed is not None and packed == pack(value) else None

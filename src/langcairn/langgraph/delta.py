@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import FindCheckpoints, FoundCheckpoint, Position
 from langcairn.codec.reader import parse
-from langcairn.operations import Codec, Operation, decode_parts
+from langcairn.errors import MissingChunks
+from langcairn.operations import ATTEMPTS, Codec, Operation, decode_parts
 from langcairn.records import place
 
 if TYPE_CHECKING:
@@ -35,12 +36,28 @@ def delta_history(
         For each channel its writes, oldest first, and its seed if there is one (LangGraph's
         `BaseCheckpointSaver.get_delta_channel_history`).
     """
+    for attempt in range(ATTEMPTS):
+        try:
+            return (yield from _walk(codec, query, channels))
+        except MissingChunks:
+            if attempt == ATTEMPTS - 1:
+                raise  # not removed meanwhile, but gone
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _walk(
+    codec: Codec, query: FindCheckpoints, channels: Sequence[str]
+) -> Operation[dict[str, DeltaChannelHistory]]:
     collected: dict[str, list[PendingWrite]] = {channel: [] for channel in channels}
     seeds: dict[str, Any] = {}
     found: list[FoundCheckpoint] = yield query._replace(with_writes=False)
     ancestors: dict[str, FoundCheckpoint] = {}
     row = found[0].row if found else None
+    seen: set[str] = set()  # parents may go in a circle: a put may be repeated with its own config
     while row is not None and row.parent_id is not None and len(seeds) < len(collected):
+        if row.parent_id in seen:
+            break
+        seen.add(row.parent_id)
         if row.parent_id not in ancestors:
             ancestors = yield from _page_with(row.parent_id, row.execution_id, row.namespace)
         if row.parent_id not in ancestors:

@@ -16,10 +16,11 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
-from langgraph.checkpoint.serde.types import TASKS
+from langgraph.checkpoint.serde.types import TASKS, SendProtocol
 
 from langcairn import maintenance, operations
 from langcairn.backends.base import FindCheckpoints
+from langcairn.closing import Closing
 from langcairn.errors import InvalidInput
 from langcairn.langgraph.delta import delta_history
 from langcairn.opening import open_store
@@ -29,7 +30,6 @@ from langcairn.store import CheckpointStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -41,7 +41,7 @@ _FORMAT = 4
 _START = "__start__"
 
 
-class CheckpointSaver(BaseCheckpointSaver[int]):
+class CheckpointSaver(BaseCheckpointSaver[int], Closing):
     """Keeps the checkpoints of LangGraph graphs in a `CheckpointStore`.
 
     One object serves sync and async callers, any number of threads and tasks at once::
@@ -62,13 +62,22 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
 
         Args:
             store: A store, or the URL of one, which is then opened, and closed with the saver.
-            serde: How to serialize values, if not as the store does.
+            serde: How to serialize values, in a store that the saver opens.
+
+        Raises:
+            InvalidInput: There is no such store; or ``serde`` is given for an open store, which
+                has a serializer already.
         """
         self._owned = isinstance(store, str)
-        self.store = open_store(store) if isinstance(store, str) else store
-        if not isinstance(self.store, CheckpointStore):
+        if isinstance(store, str):
+            self.store = open_store(store, serde=serde)
+        elif not isinstance(store, CheckpointStore):
             raise InvalidInput(f"expected a store or its URL, not {type(store).__name__}")
-        super().__init__(serde=serde or self.store.codec.serde)
+        elif serde is not None:
+            raise InvalidInput("a store has its own serializer: give `serde` to the store instead")
+        else:
+            self.store = store
+        super().__init__(serde=self.store.codec.serde)
 
     @property
     def _codec(self) -> Codec:
@@ -220,12 +229,12 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
             thread_ids: The threads.
             strategy: ``"keep_latest"`` or ``"delete"``.
         """
-        for thread_id in map(valid_execution_id, thread_ids):
+        for thread_id in _threads(thread_ids, strategy):
             self.store.run(maintenance.prune(self._codec, thread_id, strategy))
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Do as `prune`."""
-        for thread_id in map(valid_execution_id, thread_ids):
+        for thread_id in _threads(thread_ids, strategy):
             await self.store.arun(maintenance.prune(self._codec, thread_id, strategy))
 
     # Versions and serializers
@@ -241,7 +250,10 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
         if current is None:
             return 1
         if isinstance(current, str):
-            return f"{_number(current) + 1:032}.{0:016}"
+            try:
+                return f"{_number(current) + 1:032}.{0:016}"
+            except ValueError as error:
+                raise InvalidInput(f"channel version {current!r} has no number to go on") from error
         return current + 1
 
     def with_allowlist(self, extra_allowlist: Any) -> Self:
@@ -262,28 +274,6 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
         """Do as `close`."""
         if self._owned:
             await self.store.aclose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def _remembered(self, loaded: Loaded, config: RunnableConfig) -> CheckpointTuple:
         """Return a checkpoint that a run is likely to continue."""
@@ -325,7 +315,7 @@ class CheckpointSaver(BaseCheckpointSaver[int]):
 
 
 def _thread(config: RunnableConfig) -> tuple[str, str]:
-    configurable = config.get("configurable") or {}
+    configurable = (config or {}).get("configurable") or {}
     if "thread_id" not in configurable:
         raise InvalidInput(
             "the config names no thread; pass config={'configurable': {'thread_id': '…'}}"
@@ -334,6 +324,13 @@ def _thread(config: RunnableConfig) -> tuple[str, str]:
         valid_execution_id(configurable["thread_id"]),
         valid_name(configurable.get("checkpoint_ns") or "", "checkpoint_ns"),
     )
+
+
+def _threads(thread_ids: Sequence[str], strategy: str) -> list[str]:
+    maintenance.check_strategy(strategy)
+    if isinstance(thread_ids, str):
+        raise InvalidInput(f"expected a list of thread ids, not the string {thread_ids!r:.80}")
+    return [valid_execution_id(thread_id) for thread_id in thread_ids]
 
 
 def _query(config: RunnableConfig) -> FindCheckpoints:
@@ -385,10 +382,14 @@ def _tuple(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
         }
     checkpoint = {"ts": row.timestamp.isoformat(), **graph, "id": row.id, "channel_values": values}
     parent = row.parent_id
+    metadata = loaded.metadata
+    if not loaded.graph:
+        # What LangGraph expects of every checkpoint when a graph continues from one.
+        metadata = {"source": "update", "step": row.version - 2, "parents": {}, **metadata}
     return CheckpointTuple(
         _config(config, row.namespace, row.id, row.execution_id),
         cast("Checkpoint", checkpoint),
-        cast("CheckpointMetadata", loaded.metadata),
+        cast("CheckpointMetadata", metadata),
         _config(config, row.namespace, parent, row.execution_id) if parent else None,
         loaded.writes,
     )
@@ -406,7 +407,9 @@ def _timestamp(text: Any) -> tuple[datetime, bool]:
 def _pushed(values: Any) -> Sequence[str]:
     """Return the nodes that the `Send` packets among channel values start."""
     packets = values.get(TASKS) if type(values) is dict else None
-    return [packet.node for packet in packets or () if hasattr(packet, "node")]
+    if type(packets) is not list:
+        return ()
+    return [packet.node for packet in packets if isinstance(packet, SendProtocol)]
 
 
 def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[str]) -> str:
@@ -419,16 +422,23 @@ def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[s
     """
     if facts.get("source") == "input":
         return _START
+    try:
+        ran = _ran_last(checkpoint)
+    except (TypeError, ValueError):
+        ran = []  # versions that LangGraph doesn't make; a name is no reason to fail a put
+    return ", ".join(sorted({*ran, *pushed}))
+
+
+def _ran_last(checkpoint: Checkpoint) -> list[str]:
     versions = checkpoint["channel_versions"].values()
     before = _number(max(versions)) - 1 if versions else 0
-    names = [
+    return [
         node
         for node, seen in checkpoint["versions_seen"].items()
         if seen
         and _number(max(seen.values())) >= before
         and (node == _START or not node.startswith("__"))
     ]
-    return ", ".join(sorted({*names, *pushed}))
 
 
 def _number(version: Any) -> float:
