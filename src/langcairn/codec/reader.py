@@ -219,6 +219,8 @@ class Reader:
             raise CorruptData("a value is not encrypted where everything should be")
         try:
             return self._serde.loads_typed((tag, data))
+        except CairnError:
+            raise
         except Exception as error:
             raise CorruptData(f"the serializer can't load what is stored: {error}") from error
 

@@ -37,7 +37,7 @@ from langcairn.codec.nodes import (
     stands,
 )
 from langcairn.codec.serde import SafeSerializer
-from langcairn.errors import Unserializable
+from langcairn.errors import CairnError, Unserializable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -205,6 +205,8 @@ class Encoder:
     def _custom(self, value: Any, packed: bytes | None, path: str) -> Encoded:
         try:
             tag, data = self._serde.dumps_typed(value)
+        except CairnError:
+            raise
         except Exception as error:
             raise Unserializable(path, type(value).__qualname__, str(error)) from error
         typed = ormsgpack.packb([tag, bytes(data)])

@@ -1,0 +1,33 @@
+"""The contract of langcairn as test classes, which the tests of a backend instantiate.
+
+A backend's test module defines a `Storage` for it, a fixture that yields a fresh one, and an empty
+subclass of each contract::
+
+    @pytest.fixture
+    def storage(tmp_path: Path) -> Iterator[Storage]:
+        with SqliteStorage(tmp_path / "contract.db") as storage:
+            yield storage
+
+    class TestBackend(BackendContract): ...
+    class TestStore(StoreContract): ...
+    class TestSaver(SaverContract): ...
+
+The package needs pytest and hypothesis. For readable failures call
+``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
+"""
+
+from langcairn.testing.backend import BackendContract
+from langcairn.testing.saver import SaverContract
+from langcairn.testing.stateful import SaverMachine
+from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
+from langcairn.testing.store import StoreContract
+
+__all__ = [
+    "BackendContract",
+    "MemoryStorage",
+    "SaverContract",
+    "SaverMachine",
+    "SqliteStorage",
+    "Storage",
+    "StoreContract",
+]

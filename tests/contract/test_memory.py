@@ -1,0 +1,36 @@
+"""The contract on the memory backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langcairn.testing import (
+    BackendContract,
+    MemoryStorage,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    with MemoryStorage() as storage:
+        yield storage
+
+
+class TestBackend(BackendContract):
+    pass
+
+
+class TestStore(StoreContract):
+    pass
+
+
+class TestSaver(SaverContract):
+    pass

@@ -1,0 +1,37 @@
+"""The contract on the SQLite backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from langcairn.testing import (
+    BackendContract,
+    SaverContract,
+    SqliteStorage,
+    Storage,
+    StoreContract,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    with SqliteStorage(tmp_path / "contract.db") as storage:
+        yield storage
+
+
+class TestBackend(BackendContract):
+    pass
+
+
+class TestStore(StoreContract):
+    pass
+
+
+class TestSaver(SaverContract):
+    pass
