@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench torture clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,5 +26,10 @@ lint: $(STAMP)  ## Style, docstrings and types
 bench: $(STAMP)  ## Speed and size beside the official savers
 	$(BIN)/python -m benchmarks
 
+torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once
+	rm -rf .torture && mkdir .torture
+	$(BIN)/python -m tests.torture --kills 200 \
+		--store file://$(CURDIR)/.torture/files --store sqlite:///$(CURDIR)/.torture/sqlite.db
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .torture

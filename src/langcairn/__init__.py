@@ -20,7 +20,13 @@ from langcairn.errors import (
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.store import CheckpointStore
-from langcairn.stores import MemoryCheckpointStore, SqliteCheckpointStore
+from langcairn.stores import (
+    FileCheckpointStore,
+    MemoryCheckpointStore,
+    PostgresCheckpointStore,
+    RedisCheckpointStore,
+    SqliteCheckpointStore,
+)
 
 __all__ = [
     "AmbiguousCheckpoint",
@@ -30,9 +36,12 @@ __all__ = [
     "CheckpointSaver",
     "CheckpointStore",
     "CorruptData",
+    "FileCheckpointStore",
     "InvalidInput",
     "MemoryCheckpointStore",
     "MissingChunks",
+    "PostgresCheckpointStore",
+    "RedisCheckpointStore",
     "SafeSerializer",
     "SqliteCheckpointStore",
     "StoreClosed",

@@ -3,37 +3,76 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from langcairn.errors import InvalidInput
-from langcairn.stores import MemoryCheckpointStore, SqliteCheckpointStore
+from langcairn.stores import (
+    FileCheckpointStore,
+    MemoryCheckpointStore,
+    PostgresCheckpointStore,
+    RedisCheckpointStore,
+    SqliteCheckpointStore,
+)
 
 if TYPE_CHECKING:
     from langcairn.store import CheckpointStore
 
-_FORMS = "memory:, sqlite:///relative/path.db or sqlite:////absolute/path.db"
+_FORMS = (
+    "memory:, sqlite:///relative/path.db, sqlite:////absolute/path.db, file:///directory, "
+    "postgresql://user@host/database, redis://host:port/db, rediss://…, valkey://…"
+)
 
 
 def open_store(url: str, **options: Any) -> CheckpointStore:
     """Open a store.
 
     Args:
-        url: ``memory:``, ``sqlite:///path`` or ``sqlite:////absolute/path``.
-        **options: Keyword arguments of the store's constructor.
+        url: ``memory:``, ``sqlite:///path`` or ``sqlite:////absolute/path``,
+            ``file:///directory``, ``postgresql://…``, or ``redis://…``, ``rediss://…``,
+            ``valkey://…``, ``unix://…``, ``redis+sentinel://…``, ``redis+cluster://…``.
+        **options: Keyword arguments of the store's constructor. They may stand in the URL, too:
+            ``sqlite:///agent.db?synchronous=NORMAL``.
 
     Raises:
         InvalidInput: The URL has no known form, or there is no such option.
+        ImportError: The driver is not installed; the message names the extra.
     """
     if not isinstance(url, str):
-        raise InvalidInput(
-            f"a store's URL must be a string, not {type(url).__name__}; use {_FORMS}"
-        )
+        raise InvalidInput(f"a store's URL is a string, not {type(url).__name__}; use {_FORMS}")
     parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme in ("memory", "sqlite", "file"):
+        if parts.fragment:
+            raise InvalidInput(f"{url!r}: write # in a path as %23")
+        options = {**_options(parts.query), **options}
     try:
-        if parts.scheme == "memory" and not parts.netloc and not parts.path:
-            return MemoryCheckpointStore(**options)
-        if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
-            return SqliteCheckpointStore(unquote(parts.path[1:]), **options)
+        match parts.scheme.split("+")[0]:
+            case "memory" if not parts.netloc and not path:
+                return MemoryCheckpointStore(**options)
+            case "sqlite" if not parts.netloc and len(path) > 1:
+                return SqliteCheckpointStore(path[1:], **options)
+            case "file" if parts.netloc in ("", "localhost") and path:
+                return FileCheckpointStore(path, **options)
+            case "postgresql" | "postgres":
+                return PostgresCheckpointStore(url, **options)
+            case "redis" | "rediss" | "valkey" | "valkeys" | "unix":
+                return RedisCheckpointStore(url, **options)
     except TypeError as error:
         raise InvalidInput(f"{parts.scheme} stores: {error}") from error
     raise InvalidInput(f"no store has the URL {url!r}; use {_FORMS}")
+
+
+def _options(query: str) -> dict[str, Any]:
+    """Return the options in a URL, numbers and truth values as such."""
+    return {name: _value(text) for name, text in parse_qsl(query, keep_blank_values=True)}
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

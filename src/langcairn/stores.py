@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.memory import MemoryBackend
-from langcairn.backends.sqlite import SqliteBackend, Synchronous
+from langcairn.errors import InvalidInput
 from langcairn.store import DEFAULT_CACHE_BYTES, CheckpointStore
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
+
+    from langcairn.backends.base import Backend
+    from langcairn.backends.postgres import PostgresBackend
+    from langcairn.backends.sqlite import Synchronous
 
 
 class MemoryCheckpointStore(CheckpointStore):
@@ -29,6 +34,32 @@ class MemoryCheckpointStore(CheckpointStore):
     def stored_bytes(self) -> int:
         """Return the bytes of all rows and chunks with their keys, without Python's overhead."""
         return self.backend.stored_bytes()
+
+
+class FileCheckpointStore(CheckpointStore):
+    """Keeps checkpoints in plain files, one log for each execution."""
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        serde: SerializerProtocol | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        **options: Any,
+    ) -> None:
+        """Open a directory, which is made on first use; for the rest see `CheckpointStore`.
+
+        Args:
+            directory: Where the logs are.
+            serde: As for `CheckpointStore`.
+            cache_bytes: As for `CheckpointStore`.
+            **options: As for `langcairn.backends.file.FileBackend`.
+
+        Raises:
+            InvalidInput: An argument can't be used as it is.
+        """
+        backend = _backend("file", "FileBackend", directory, **options)
+        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -61,7 +92,9 @@ class SqliteCheckpointStore(CheckpointStore):
         Raises:
             InvalidInput: An argument can't be used as it is.
         """
-        backend = SqliteBackend(
+        backend = _backend(
+            "sqlite",
+            "SqliteBackend",
             path,
             table_name,
             synchronous=synchronous,
@@ -69,3 +102,91 @@ class SqliteCheckpointStore(CheckpointStore):
             busy_timeout=busy_timeout,
         )
         super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+
+
+class PostgresCheckpointStore(CheckpointStore):
+    """Keeps checkpoints in tables of a PostgreSQL database (extra ``postgres``)."""
+
+    backend: PostgresBackend
+
+    def __init__(
+        self,
+        conn_string: Any,
+        table_name: str = "checkpoints",
+        *,
+        serde: SerializerProtocol | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        **options: Any,
+    ) -> None:
+        """Connect to a database; for the rest see `CheckpointStore`.
+
+        Args:
+            conn_string: As libpq has it, with the pool's options in it if you like; or a pool of
+                your own, or a tuple of a blocking and an async one.
+            table_name: The table of checkpoints.
+            serde: As for `CheckpointStore`.
+            cache_bytes: As for `CheckpointStore`.
+            **options: As for `langcairn.backends.postgres.PostgresBackend`.
+
+        Raises:
+            ImportError: psycopg is not installed.
+            InvalidInput: An argument can't be used as it is.
+        """
+        backend = _backend("postgres", "PostgresBackend", conn_string, table_name, **options)
+        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+
+    def init_schema(self, partitions: int | None = None) -> None:
+        """Make the tables, which otherwise happens on first use.
+
+        Args:
+            partitions: Into how many parts to divide each by a hash of the execution id.
+
+        Raises:
+            StoreMisconfigured: The tables can't be made, or are there, divided otherwise.
+        """
+        self.backend.init_schema(partitions)
+
+    async def ainit_schema(self, partitions: int | None = None) -> None:
+        """Do as `init_schema`."""
+        await self.backend.ainit_schema(partitions)
+
+
+class RedisCheckpointStore(CheckpointStore):
+    """Keeps checkpoints in Redis or Valkey, a cluster of them, or behind Sentinels (``redis``)."""
+
+    def __init__(
+        self,
+        addr: str = "localhost:6379",
+        *,
+        prefix: str = "langgraph:",
+        ttl: float | timedelta = 0,
+        serde: SerializerProtocol | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        **options: Any,
+    ) -> None:
+        """Connect to servers; for the rest see `CheckpointStore`.
+
+        Args:
+            addr: ``host:port``, or a URL.
+            prefix: What every key begins with.
+            ttl: When an execution that is no longer written to expires [seconds]; 0: never.
+            serde: As for `CheckpointStore`.
+            cache_bytes: As for `CheckpointStore`.
+            **options: As for `langcairn.backends.redis.RedisBackend`.
+
+        Raises:
+            ImportError: redis-py is not installed.
+            InvalidInput: An argument can't be used as it is.
+        """
+        backend = _backend("redis", "RedisBackend", addr, prefix=prefix, ttl=ttl, **options)
+        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+
+
+def _backend(module: str, name: str, *args: Any, **options: Any) -> Backend:
+    """Make a backend whose driver need not be installed for the others."""
+    cls: type[Backend] = getattr(import_module(f"langcairn.backends.{module}"), name)
+    try:
+        return cls(*args, **options)
+    except TypeError as error:
+        # An option that doesn't exist; anything else wrong with them is checked by the backend.
+        raise InvalidInput(f"{name.removesuffix('Backend')}CheckpointStore: {error}") from error

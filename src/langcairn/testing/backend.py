@@ -189,6 +189,20 @@ class BackendContract(Fixtures):
 
     # Finding
 
+    def test_what_drops_references_raises_the_epoch(self, ask: Callable[[Request], Any]) -> None:
+        """A cache that says what is stored must not outlive a reference to it."""
+        epoch = ask(Commit("run", None, (), [row("c1")], [write(), write(idx=-1)]))
+        assert ask(Commit("run", epoch, (), [row("c1")], [write(), write(idx=-1)])) == epoch
+        assert ask(Commit("run", epoch, (), (), [write(value=b"2")])) == epoch  # kept out
+        replaced = ask(Commit("run", epoch, (), [row("c1", state=b'{"a": 2}')]))
+        assert replaced > epoch
+        with pytest.raises(StaleEpoch):
+            ask(Commit("run", epoch))
+        chunks = [(chunk_id(1), b"1")]
+        again = ask(Commit("run", replaced, chunks, (), [write(idx=-1, value=b"2")]))
+        assert again > replaced
+        assert ask(FindOldChunks("run", again)) == []  # committed as of the new epoch
+
     def test_writes_are_in_order(self, ask: Callable[[Request], Any]) -> None:
         keys = [
             ("b", "z", 0),

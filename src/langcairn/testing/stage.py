@@ -57,8 +57,10 @@ class Stage:
         """Run a graph and return its output, or the error that it raised."""
         graph = self.graph(build)
         try:
-            return graph.invoke(
-                input, config or self.config, **{"durability": self.durability, **options}
+            return _in_order(
+                graph.invoke(
+                    input, config or self.config, **{"durability": self.durability, **options}
+                )
             )
         except Exception as error:  # noqa: BLE001 -- noted, and compared
             return error
@@ -90,6 +92,14 @@ class Stage:
     def snapshots(self, build: Build) -> list[StateSnapshot]:
         """Return a thread's history itself."""
         return list(self.graph(build).get_state_history(self.config))
+
+
+def _in_order(result: Any) -> Any:
+    """Return a graph's output with its interrupts in order: nodes side by side finish in none."""
+    if isinstance(result, dict) and "__interrupt__" in result:
+        interrupts = sorted(result["__interrupt__"], key=lambda interrupt: str(interrupt.value))
+        return {**result, "__interrupt__": interrupts}
+    return result
 
 
 def play(scene: Scene, stage: Stage) -> list[Form]:

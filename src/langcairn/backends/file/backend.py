@@ -1,0 +1,186 @@
+"""Checkpoints in plain files: a log for each execution, for any number of threads and processes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from typing_extensions import override
+
+from langcairn.backends.base import Clear
+from langcairn.backends.file.catalog import Catalog
+from langcairn.backends.file.directory import Directory
+from langcairn.backends.file.logs import Logs
+from langcairn.backends.file.reads import Reads
+from langcairn.backends.file.system import check_system, translated
+from langcairn.backends.file.writes import Transaction
+from langcairn.backends.group_commit import GroupCommit
+from langcairn.backends.retry import seconds
+from langcairn.backends.threaded import ThreadedBackend
+from langcairn.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
+    from os import PathLike
+
+    from langcairn.backends.base import Commit, Remove, Request, Sweep
+    from langcairn.backends.file.log import Log
+    from langcairn.backends.group_commit import Ticket
+
+_QUEUES = 64
+"""Executions that share a queue wait for one another's fsync. [queues, each about 1 kB]"""
+
+
+class FileBackend(ThreadedBackend):
+    """Keeps checkpoints in a directory of append-only logs, one for each execution.
+
+    Nothing reads what a crash left half written, and nothing overwrites what was acknowledged;
+    docs/file-format.md says how. Reading never waits for writers of other processes. Commits of one
+    execution share an fsync (group commit), those of different executions run side by side.
+
+    Args:
+        directory: Where the logs are. It is made on first use, in one that must exist, on a file
+            system with POSIX locks and hard links.
+        fsync: What a commit survives. True: power loss. False: the end of the process; a loss of
+            power may cost the last commits, or make the executions written to last unreadable.
+        busy_timeout: How long to wait for writers of other processes, as a timedelta or in seconds.
+        salvage: Read executions whose log is damaged as they were before the damage, instead of
+            refusing with `CorruptData`. What came later is missing, and what was removed or
+            replaced later is there as it was. They can't be written to in any case.
+        max_threads: The most threads that serve coroutines.
+
+    Raises:
+        InvalidInput: An argument can't be used as it is.
+        StoreMisconfigured: The system has no such locks.
+    """
+
+    def __init__(
+        self,
+        directory: str | PathLike[str],
+        *,
+        fsync: bool = True,
+        busy_timeout: timedelta | float = 10.0,
+        salvage: bool = False,
+        max_threads: int = 8,
+    ) -> None:
+        check_system()
+        self._directory = Directory(_checked_path(directory), fsync=fsync)
+        self._logs = Logs(
+            self._directory,
+            fsync=fsync,
+            busy_timeout=seconds(busy_timeout, "busy_timeout"),
+            salvage=salvage,
+        )
+        self._reads = Reads(self._logs, Catalog(self._logs))
+        super().__init__(max_threads=max_threads)
+
+    @override
+    def _start_afresh(self) -> None:
+        super()._start_afresh()
+        self._commits = _CommitsByExecution(self._write)
+
+    @override
+    def _read(self, request: Request) -> object:
+        with translated(self._directory.path):
+            return self._reads.answer(request)
+
+    @override
+    def _write(self, requests: Sequence[Request]) -> Sequence[object]:
+        self._refuse_if_closed()
+        outcomes: dict[int, object] = {}
+        for numbers in _parts(requests):
+            outcomes.update(
+                zip(numbers, self._outcomes([requests[n] for n in numbers]), strict=True)
+            )
+        return [outcomes[number] for number in range(len(requests))]
+
+    def _outcomes(self, part: Sequence[Request]) -> Sequence[object]:
+        """Answer requests to one execution, in one frame; if that fails, each for itself."""
+        try:
+            with translated(self._directory.path):
+                return self._clear(part) if isinstance(part[0], Clear) else self._change(part)
+        except Exception as error:  # noqa: BLE001 -- handed to the caller of that request
+            if len(part) == 1:
+                return [error]
+        return [outcome for request in part for outcome in self._outcomes([request])]
+
+    def _clear(self, part: Sequence[Request]) -> Sequence[object]:
+        existed = self._logs.remove(self._directory.path_of(_execution(part[0])))
+        return [existed, *(False for _ in part[1:])]
+
+    def _change(self, part: Sequence[Request]) -> Sequence[object]:
+        execution_id = _execution(part[0])
+        path = self._directory.path_of(execution_id)
+        while True:
+            with self._logs.for_writing(path) as log:
+                if log is not None:
+                    outcomes = self._append(log, part)
+                    self._logs.compact(log)
+                    return outcomes
+            # Another process may have made it meanwhile; that shows only at the end of the block.
+            with suppress(FileExistsError), self._logs.making(path, execution_id) as log:
+                return self._append(log, part)
+
+    def _append(self, log: Log, part: Sequence[Request]) -> Sequence[object]:
+        with log.lock:
+            outcomes = Transaction(log).run(part)
+        # Not under the lock: other threads may read meanwhile, as other processes do.
+        self._logs.sync(log)
+        return outcomes
+
+    @override
+    def _release(self) -> None:
+        self._logs.forget_all()
+
+    @override
+    def _abandon(self) -> None:
+        self._logs.abandon()
+
+
+class _CommitsByExecution(GroupCommit["Request", object]):
+    """A queue for each execution (or a few), so that their fsyncs run side by side."""
+
+    def __init__(self, run: Callable[[Sequence[Request]], Sequence[object]]) -> None:
+        super().__init__(run)
+        self._queues = [GroupCommit(run) for _ in range(_QUEUES)]
+
+    def _queue_of(self, ticket: Ticket[Request, object]) -> GroupCommit[Request, object]:
+        return self._queues[hash(_execution(ticket.request)) % _QUEUES]
+
+    @override
+    def enqueue(self, ticket: Ticket[Request, object]) -> None:
+        self._queue_of(ticket).enqueue(ticket)
+
+    @override
+    def wait(self, ticket: Ticket[Request, object]) -> object:
+        return self._queue_of(ticket).wait(ticket)
+
+    @override
+    def withdraw(self, ticket: Ticket[Request, object]) -> None:
+        self._queue_of(ticket).withdraw(ticket)
+
+
+def _parts(requests: Sequence[Request]) -> Iterator[list[int]]:
+    """Yield the numbers of requests that go together: to one execution, to change or clear it."""
+    by_execution: dict[str, list[int]] = {}
+    for number, request in enumerate(requests):
+        by_execution.setdefault(_execution(request), []).append(number)
+    for numbers in by_execution.values():
+        for _, part in groupby(numbers, lambda number: isinstance(requests[number], Clear)):
+            yield list(part)
+
+
+def _execution(request: Request) -> str:
+    return cast("Commit | Remove | Sweep | Clear", request).execution_id
+
+
+def _checked_path(directory: str | PathLike[str]) -> Path:
+    text = os.fsdecode(directory)
+    if not text or "\0" in text:
+        raise InvalidInput(f"{text!r} can't be a directory: it is empty or contains NUL")
+    # Absolute, so that a later chdir() doesn't begin a second store.
+    return Path(text).absolute()

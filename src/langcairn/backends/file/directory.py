@@ -1,0 +1,135 @@
+"""The directory of a store in plain files: how logs are named, and how they come and go.
+
+::
+
+    DIRECTORY/logs/thread-1-5f0c…e2.cairn    one for each execution
+    DIRECTORY/unfinished/…                   not a log yet, or no longer
+
+A file comes into ``logs`` complete and synced, by a link or a rename, and leaves by a rename: a
+crash leaves all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from contextlib import suppress
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from langcairn.backends.file.system import Descriptor, sync_directory, try_lock
+from langcairn.errors import StoreMisconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUFFIX = ".cairn"
+
+_ABANDONED = 60.0
+"""Age from which an unfinished file that nobody has locked belongs to a dead process. [s]"""
+
+
+class Directory:
+    """A store's directory, which is made when something is stored.
+
+    Args:
+        path: Where it is. What is above it must exist.
+        fsync: Whether names must survive a loss of power.
+    """
+
+    def __init__(self, path: Path, *, fsync: bool) -> None:
+        self.path = path
+        self._logs = path / "logs"
+        self._unfinished = path / "unfinished"
+        self._fsync = fsync
+        self._tidied = False
+
+    def path_of(self, execution_id: str) -> Path:
+        """Return where the log of an execution is, or would be.
+
+        The hash tells executions apart, on file systems that ignore case too; the words before it
+        are for people. Nothing of an id that could mean something in a path is left.
+        """
+        digest = blake2b(execution_id.encode(), digest_size=16).hexdigest()
+        words = re.sub(r"[^a-z0-9]+", "-", execution_id.lower())[:40].strip("-")
+        return self._logs / f"{words or 'execution'}-{digest}{SUFFIX}"
+
+    def entries(self) -> Iterator[os.DirEntry[str]]:
+        """Yield the directory entries of all logs, in no certain order."""
+        try:
+            with os.scandir(self._logs) as entries:
+                yield from (entry for entry in entries if entry.name.endswith(SUFFIX))
+        except (FileNotFoundError, NotADirectoryError):
+            self.explain_absence()
+
+    def explain_absence(self) -> None:
+        """Refuse a directory that can't be made. One that isn't there yet is an empty store.
+
+        Raises:
+            StoreMisconfigured: It is a file, or would stand in nothing.
+        """
+        if self.path.is_dir():
+            return
+        if self.path.exists() or self.path.is_symlink():
+            raise StoreMisconfigured(f"{self.path} is not a directory")
+        if not self.path.parent.is_dir():
+            raise StoreMisconfigured(f"{self.path}: there is no directory {self.path.parent}")
+
+    def unfinished(self, path: Path) -> Path:
+        """Return a new name for what shall become the log at a path, or was it."""
+        self._prepare()
+        return self._unfinished / f"{path.stem}.{secrets.token_hex(8)}{SUFFIX}"
+
+    def place(self, unfinished: Path, path: Path, *, replace: bool) -> None:
+        """Give a file, which is complete and synced, the name of a log.
+
+        Raises:
+            FileExistsError: Another process was faster (if nothing is to be replaced).
+        """
+        if replace:
+            unfinished.replace(path)
+        else:
+            path.hardlink_to(unfinished)  # unlike a rename, it fails if there is one
+            unfinished.unlink()
+        self.sync()
+
+    def take_away(self, path: Path) -> None:
+        """Remove a log."""
+        gone = self.unfinished(path)
+        path.rename(gone)
+        self.sync()
+        gone.unlink()
+
+    def sync(self) -> None:
+        """Make the names of logs survive a loss of power."""
+        if self._fsync:
+            sync_directory(self._logs)
+
+    def _prepare(self) -> None:
+        """Make the directories that aren't there, and remove what dead processes left."""
+        made = [path for path in (self.path, self._logs, self._unfinished) if not path.is_dir()]
+        if made:
+            self.explain_absence()
+            for path in made:
+                path.mkdir(exist_ok=True)
+            if self._fsync:
+                for path in {path.parent for path in made}:
+                    sync_directory(path)
+        if not self._tidied:
+            self._tidied = True
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove unfinished files that nobody is at work on."""
+        with os.scandir(self._unfinished) as entries:
+            for entry in entries:
+                if not entry.name.endswith(SUFFIX):
+                    continue  # not ours
+                path = Path(entry.path)
+                with suppress(FileNotFoundError):
+                    age = time.time() - path.stat().st_mtime
+                    if age > _ABANDONED and try_lock(Descriptor.of(path)):
+                        path.unlink()
