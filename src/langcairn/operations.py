@@ -7,6 +7,7 @@ it returns is the result. `langcairn.store` runs them over either side of a back
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
@@ -93,7 +94,7 @@ class _CommitBuilder:
         """Encode a checkpoint."""
         state = draft.state
         plain = self.codec.plain
-        if type(state) is not dict or not all(type(k) is str and exact_str(k) for k in list(state)):
+        if type(state) is not dict or not all(map(_is_channel, list(state))):
             node = self._value(Place(draft.namespace, ""), state, "state")
             self.checkpoints.append(row_of(draft, _dumps(node), plain))
             return
@@ -121,7 +122,10 @@ class _CommitBuilder:
         if self.codec.inline and stands(value):
             node: Node = value
         else:
-            old = self.cache.values.get(Place(row.namespace, row.channel))
+            # A dict that is written is often the channel's, changed; a list is what to append.
+            old = None
+            if type(value) is dict:
+                old = self.cache.values.get(Place(row.namespace, row.channel))
             encoded = self.encoder.encode(value, old, f"write to {row.channel!r}")
             self.values[Place(row.namespace, row.channel, written=True)] = encoded
             node = encoded.node
@@ -150,15 +154,16 @@ class _CommitBuilder:
             # Something was replaced: what else the cache says is stored may be swept now.
             caches.drop(self.execution_id)
             return True
-        caches.publish(
-            self.execution_id,
-            cache,
-            epoch,
-            chunks=[id for id, _ in new],
-            values=self.values,
-            heads=self.heads,
-            grown=100 * len(new),
-        )
+        if new or self.values or self.heads:
+            caches.publish(
+                self.execution_id,
+                cache,
+                epoch,
+                chunks=[id for id, _ in new],
+                values=self.values,
+                heads=self.heads,
+                grown=100 * len(new),
+            )
         return True
 
 
@@ -350,6 +355,11 @@ def too_busy(execution_id: str) -> StoreUnavailable:
         f"execution {execution_id!r} was cleaned up {ATTEMPTS} times while a put to it was "
         "under way; nothing was saved, try again"
     )
+
+
+@lru_cache(maxsize=4096, typed=True)  # the same few names come in every put
+def _is_channel(key: object) -> bool:
+    return type(key) is str and exact_str(key)
 
 
 def _dumps(node: Node) -> bytes:

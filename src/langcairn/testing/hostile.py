@@ -450,7 +450,10 @@ class SaverUnderAttack(Fixtures):
         @example(node={_CAIRN: ["c", {}]}, inside=True)
         def check(node: Any, *, inside: bool) -> None:
             state = json.dumps({"a": node} if inside else node).encode()
-            storage.replace_column("thread", "", _ID, "state", state)
+            try:
+                storage.replace_column("thread", "", _ID, "state", state)
+            except ValueError:
+                return  # the database refuses it (jsonb has no NUL)
             store.backend = _Limited(backend, 500)
             store.codec.caches.drop("thread")
             for use in (

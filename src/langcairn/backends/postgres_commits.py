@@ -1,0 +1,131 @@
+"""Commits as PostgreSQL makes them: any number of them in one statement, one round trip.
+
+The statement runs in a transaction of its own (autocommit) and does, in this order:
+
+1. It locks the rows of the executions, in the order of their ids, so that two statements never
+   wait for each other. From then on their epochs stand still.
+2. It adds executions that are new. If another transaction adds the same one at the same time, this
+   waits for it, then leaves the execution alone; commits to it are tried again.
+3. It stores the checkpoints and writes of the executions whose epoch is as it should be.
+4. It raises the epochs of those in which that replaced a state or a value by another.
+5. It stores their chunks, as of the epoch that holds now.
+6. It answers, for each execution: its epoch, and whether the one expected was the right one.
+
+All data goes in with ON CONFLICT, which sees the newest committed rows. Nothing is read from the
+statement's snapshot, which may be older than the lock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langcairn.backends.base import Commit
+from langcairn.backends.postgres_drafts import Draft
+from langcairn.errors import CairnError, StoreMisconfigured, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from langcairn.backends.base import ChunkId
+    from langcairn.backends.postgres_drafts import Outcome
+    from langcairn.backends.postgres_schema import Tables
+    from langcairn.backends.postgres_values import Plan
+
+# From here on a further commit goes into the next statement, and a single one is made in parts.
+_LARGE = 2**26  # [bytes]
+
+
+def commit_all(tables: Tables, commits: Sequence[Commit]) -> Plan[list[Outcome]]:
+    """Make commits, each all or nothing, and each with an outcome of its own, in their order."""
+    outcomes: list[Outcome] = []
+    for batch in _batches(commits):
+        if len(batch) == 1 and _size(batch[0]) > _LARGE:
+            outcomes.append((yield from _commit_in_parts(tables, batch[0])))
+        else:
+            outcomes += yield from _commit_together(tables, batch)
+    return outcomes
+
+
+def _batches(commits: Sequence[Commit]) -> Iterable[list[Commit]]:
+    """Divide commits into those that one statement can make.
+
+    In a statement, an execution's commits are good or stale together, so that equal chunks of
+    theirs can be stored once. Those that expect another epoch come in a later statement.
+    """
+    batch: list[Commit] = []
+    epochs: dict[str, int | None] = {}
+    size = 0
+    for commit in commits:
+        size += _size(commit)
+        if batch and (
+            size > _LARGE or epochs.get(commit.execution_id, commit.epoch) != commit.epoch
+        ):
+            yield batch
+            batch, epochs, size = [], {}, _size(commit)
+        batch.append(commit)
+        epochs[commit.execution_id] = commit.epoch
+    if batch:
+        yield batch
+
+
+def _commit_together(tables: Tables, commits: Sequence[Commit]) -> Plan[list[Outcome]]:
+    """Make commits in one statement, or one by one if it fails because of one of them."""
+    try:
+        found = yield from _commit_known(tables, commits)
+    except (StoreUnavailable, StoreMisconfigured):
+        raise
+    except CairnError as error:
+        if len(commits) == 1:
+            return [error]
+        outcomes = []
+        for commit in commits:
+            outcomes += yield from _commit_together(tables, [commit])
+        return outcomes
+    return [found[commit.execution_id] for commit in commits]
+
+
+def _commit_known(tables: Tables, commits: Sequence[Commit]) -> Plan[dict[str, Outcome]]:
+    """Make commits. Returns the outcome for each execution."""
+    outcomes: dict[str, Outcome] = {}
+    while commits:
+        draft = Draft(commits)
+        outcomes.update(draft.outcomes((yield draft.statement(tables))))
+        # Another transaction added the execution while this statement ran.
+        commits = [commit for commit in commits if commit.execution_id not in outcomes]
+    return outcomes
+
+
+def _commit_in_parts(tables: Tables, commit: Commit) -> Plan[Outcome]:
+    """Make a commit too large for one statement: its chunks first, its rows last.
+
+    If it ends in between, chunks are left that nothing refers to, and a sweep will find them.
+    """
+    epoch = commit.epoch
+    parts = [Commit(commit.execution_id, None, chunks) for chunks in _portions(commit.chunks)]
+    for part in [*parts, commit._replace(chunks=())]:
+        (outcome,) = yield from _commit_together(tables, [part._replace(epoch=epoch)])
+        if isinstance(outcome, Exception):
+            return outcome
+        epoch = outcome
+    return outcome
+
+
+def _portions(chunks: Sequence[tuple[ChunkId, bytes]]) -> Iterable[list[tuple[ChunkId, bytes]]]:
+    portion: list[tuple[ChunkId, bytes]] = []
+    size = 0
+    for chunk in chunks:
+        size += len(chunk[1])
+        if portion and size > _LARGE:
+            yield portion
+            portion, size = [], len(chunk[1])
+        portion.append(chunk)
+    if portion:
+        yield portion
+
+
+def _size(commit: Commit) -> int:
+    return (
+        sum(len(data) for _, data in commit.chunks)
+        + sum(len(row.state) + len(row.metadata) + len(row.graph) for row in commit.checkpoints)
+        + sum(len(write.value) for write in commit.writes)
+    )

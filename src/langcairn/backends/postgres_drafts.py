@@ -1,0 +1,258 @@
+"""The statement that makes commits: its SQL, and its parameters put together from rows."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from langcairn.backends.base import next_epoch
+from langcairn.backends.postgres_values import (
+    BIGINT,
+    BYTEA,
+    INTEGER,
+    JSON,
+    JSONB,
+    TEXT,
+    TIMESTAMPTZ,
+    Statement,
+    array,
+    scalar,
+)
+from langcairn.errors import InvalidInput, StaleEpoch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langcairn.backends.base import Commit
+    from langcairn.backends.postgres_schema import Tables
+    from langcairn.backends.postgres_values import Packed, Rows, Type
+
+Outcome = int | Exception
+"""The execution's epoch, or why the commit was refused."""
+
+# The protocol's messages end at 1 GB, with all parameters of a statement in one.
+_LARGEST_MESSAGE = 2**30 - 2**16  # [bytes]
+
+# Commits of any number of executions, which are numbered from 1.
+_MANY = """
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+        WITH ORDINALITY AS asked (execution_id, epoch, fresh, number)
+), locked AS MATERIALIZED (
+    SELECT execution_id, epoch FROM {executions} WHERE execution_id = ANY ($1::text[])
+    ORDER BY execution_id FOR NO KEY UPDATE
+), added AS (
+    INSERT INTO {executions} (execution_id, epoch)
+    SELECT execution_id, fresh FROM asked
+    WHERE epoch IS NULL AND execution_id NOT IN (SELECT execution_id FROM locked)
+    ORDER BY execution_id
+    ON CONFLICT DO NOTHING
+    RETURNING execution_id, epoch
+), present AS MATERIALIZED (
+    SELECT number, execution_id, found.epoch, fresh,
+        asked.epoch IS NULL OR asked.epoch = found.epoch AS ok
+    FROM (SELECT * FROM locked UNION ALL SELECT * FROM added) AS found
+    JOIN asked USING (execution_id)
+)"""
+_OF_MANY = "JOIN present USING (number)"
+
+# A commit that has no company, and knows its execution's epoch: the usual case with few callers.
+# Here the server does little more than half the work.
+_ONE = """
+WITH present AS MATERIALIZED (
+    SELECT 1 AS number, execution_id, epoch, $3::bigint AS fresh, true AS ok FROM {executions}
+    WHERE execution_id = $1::text AND epoch = $2::bigint FOR NO KEY UPDATE
+)"""
+_OF_ONE = "CROSS JOIN present"
+
+# The column `replaced` tells RETURNING what the update did; it can't see the old row by itself
+# before PostgreSQL 18.
+_CHECKPOINTS = """, put_checkpoints AS (
+    INSERT INTO {checkpoints} AS stored (execution_id, namespace, id, parent_id, node_name, state,
+        metadata, timestamp, version, graph)
+    SELECT execution_id, namespace, id, parent_id, node_name, state, metadata, timestamp, version,
+        graph
+    FROM {new} AS new (number, namespace, id, parent_id, node_name, state, metadata, timestamp,
+        version, graph) {of_present} WHERE ok
+    ON CONFLICT (execution_id, namespace, id) DO UPDATE SET
+        parent_id = excluded.parent_id, node_name = excluded.node_name, state = excluded.state,
+        metadata = excluded.metadata, timestamp = excluded.timestamp, version = excluded.version,
+        graph = excluded.graph, replaced = stored.state <> excluded.state
+    RETURNING execution_id, replaced
+)"""
+_WRITES = """, put_writes AS (
+    INSERT INTO {writes} AS stored (execution_id, namespace, checkpoint_id, task_id, idx, task_path,
+        channel, value)
+    SELECT execution_id, namespace, checkpoint_id, task_id, idx, task_path, channel, value
+    FROM {new} AS new (number, namespace, checkpoint_id, task_id, idx, task_path, channel, value)
+        {of_present} WHERE ok
+    ON CONFLICT (execution_id, namespace, checkpoint_id, task_id, idx) DO UPDATE SET
+        task_path = excluded.task_path, channel = excluded.channel, value = excluded.value,
+        replaced = stored.value::text <> excluded.value::text
+    WHERE stored.idx < 0
+    RETURNING execution_id, replaced
+)"""
+# An execution that was added above can't be seen here, and needs no newer epoch than its first.
+_RAISED = """, raised AS (
+    UPDATE {executions} AS stored SET epoch = greatest(stored.epoch + 1, present.fresh)
+    FROM present WHERE stored.execution_id = present.execution_id
+        AND present.execution_id IN ({replacing})
+    RETURNING stored.execution_id, stored.epoch
+)"""
+_NOT_RAISED = """, raised AS (
+    SELECT execution_id, epoch FROM present WHERE false
+)"""
+_CHUNKS = """, put_chunks AS (
+    INSERT INTO {chunks} AS stored (execution_id, id, epoch, data)
+    SELECT present.execution_id, id, coalesce(raised.epoch, present.epoch), data
+    FROM {new} AS new (number, id, data) {of_present} LEFT JOIN raised USING (execution_id) WHERE ok
+    ON CONFLICT (execution_id, id) DO UPDATE SET epoch = excluded.epoch
+    WHERE stored.epoch < excluded.epoch
+)"""
+_END = """
+SELECT number, coalesce(raised.epoch, present.epoch), ok
+FROM present LEFT JOIN raised USING (execution_id)"""
+
+_CHECKPOINT_TYPES = (INTEGER, TEXT, TEXT, TEXT, TEXT, JSONB, JSONB, TIMESTAMPTZ, INTEGER, JSON)
+_WRITE_TYPES = (INTEGER, TEXT, TEXT, TEXT, INTEGER, TEXT, TEXT, JSON)
+_CHUNK_TYPES = (INTEGER, TEXT, BYTEA)
+
+_Row = tuple[Any, ...]
+_Form = Literal["none", "one", "many"]
+
+
+class Draft:
+    """One statement that makes commits, and what its answer means.
+
+    Args:
+        commits: The commits. Those of one execution expect the same epoch.
+    """
+
+    def __init__(self, commits: Sequence[Commit]) -> None:
+        self._asked: dict[str, int | None] = {}
+        # PostgreSQL refuses to put two rows with the same key in one statement.
+        self._chunks: dict[_Row, _Row] = {}
+        self._checkpoints: dict[_Row, _Row] = {}
+        self._writes: dict[_Row, _Row] = {}
+        numbers: dict[str, int] = {}
+        for commit in commits:
+            self._asked[commit.execution_id] = commit.epoch
+            number = numbers.setdefault(commit.execution_id, len(numbers) + 1)
+            self._add(number, commit)
+
+    def _add(self, number: int, commit: Commit) -> None:
+        for chunk in commit.chunks:
+            self._chunks[number, chunk[0]] = (number, *chunk)
+        for row in commit.checkpoints:
+            self._checkpoints[number, row.namespace, row.id] = (number, *row[1:])
+        for write in commit.writes:
+            key = (number, *write[1:5])
+            if write.idx < 0 or key not in self._writes:
+                self._writes[key] = (number, *write[1:])
+
+    def statement(self, tables: Tables) -> Statement:
+        """Return the statement.
+
+        Raises:
+            InvalidInput: A value can't be sent.
+        """
+        (execution_id, epoch), *others = self._asked.items()
+        alone = epoch is not None and not others
+        parameters: list[Packed | None] = []
+        kinds = (
+            (self._checkpoints, _CHECKPOINT_TYPES),
+            (self._writes, _WRITE_TYPES),
+            (self._chunks, _CHUNK_TYPES),
+        )
+        forms: list[_Form] = []
+        try:
+            if alone:
+                parameters += (scalar(TEXT, execution_id), scalar(BIGINT, epoch))
+                parameters.append(scalar(BIGINT, next_epoch()))
+            else:
+                parameters += (array(TEXT, self._asked), array(BIGINT, self._asked.values()))
+                parameters.append(array(BIGINT, [next_epoch() for _ in self._asked]))
+            for keyed, types in kinds:
+                rows = list(keyed.values())
+                forms.append("none" if not rows else "one" if alone and len(rows) == 1 else "many")
+                if forms[-1] == "one":
+                    parameters += map(scalar, types, rows[0])
+                elif rows:
+                    parameters += map(array, types, zip(*rows, strict=True))
+        except (UnicodeEncodeError, struct.error) as error:
+            raise InvalidInput(f"PostgreSQL can't store this: {error}") from error
+        self._check_size(parameters)
+        # Only a write with a negative idx replaces another one.
+        replaces = any(row[4] < 0 for row in self._writes.values())
+        return Statement(_sql(tables, alone, *forms, replaces), parameters)
+
+    def outcomes(self, rows: Rows) -> dict[str, Outcome]:
+        """Return the outcome for each execution, but for those that are to be tried again."""
+        found = {number: (epoch, ok) for number, epoch, ok in rows}
+        outcomes: dict[str, Outcome] = {}
+        for number, (execution_id, asked) in enumerate(self._asked.items(), 1):
+            epoch, ok = found.get(number, (None, False))
+            if ok:
+                outcomes[execution_id] = epoch
+            elif asked is not None:
+                outcomes[execution_id] = StaleEpoch(
+                    f"execution {execution_id!r} has left epoch {asked}"
+                )
+        return outcomes
+
+    def _check_size(self, parameters: Sequence[Packed | None]) -> None:
+        size = sum(len(parameter) for parameter in parameters if parameter is not None)
+        if size <= _LARGEST_MESSAGE:
+            return
+        sizes = [(len(data), f"the chunk {id}") for _, id, data in self._chunks.values()]
+        for _, _, id, _, _, state, metadata, *_ in self._checkpoints.values():
+            sizes.append((len(state), f"the state of checkpoint {id!r}"))
+            sizes.append((len(metadata), f"the metadata of checkpoint {id!r}"))
+        for *_, channel, value in self._writes.values():
+            sizes.append((len(value), f"a pending write to {channel!r}"))
+        largest, name = max(sizes)
+        raise InvalidInput(
+            f"PostgreSQL takes no more than 1 GB at once, and this is {size} bytes with {largest} "
+            f"of them in {name}"
+        )
+
+
+@cache
+def _sql(
+    tables: Tables, alone: bool, checkpoints: _Form, writes: _Form, chunks: _Form, replaces: bool
+) -> str:
+    """Return the statement.
+
+    Args:
+        tables: Whose.
+        alone: Whether it is for one execution whose epoch is known.
+        checkpoints: The form of its checkpoints.
+        writes: The form of its writes.
+        chunks: The form of its chunks.
+        replaces: Whether one of the writes may replace another.
+    """
+    sql = [tables.sql(_ONE if alone else _MANY)]
+    used = 3
+
+    def add(part: str, form: _Form, types: Sequence[Type]) -> None:
+        nonlocal used
+        if form == "none":
+            return
+        dimension = "" if form == "one" else "[]"
+        columns = ", ".join(
+            f"${place}::{type.name}{dimension}" for place, type in enumerate(types, used + 1)
+        )
+        new = f"(VALUES ({columns}))" if form == "one" else f"unnest({columns})"
+        sql.append(tables.sql(part, new=new, of_present=_OF_ONE if alone else _OF_MANY))
+        used += len(types)
+
+    add(_CHECKPOINTS, checkpoints, _CHECKPOINT_TYPES)
+    add(_WRITES, writes, _WRITE_TYPES)
+    replacing = ["put_checkpoints"] if checkpoints != "none" else []
+    replacing += ["put_writes"] if replaces else []
+    selects = [f"SELECT execution_id FROM {name} WHERE replaced" for name in replacing]  # noqa: S608 -- constants
+    raised = _RAISED if replacing else _NOT_RAISED
+    sql.append(tables.sql(raised, replacing=" UNION ALL ".join(selects)))
+    add(_CHUNKS, chunks, _CHUNK_TYPES)
+    return "".join([*sql, _END])

@@ -1,0 +1,249 @@
+"""All requests but commits, as PostgreSQL answers them.
+
+What reads is one statement, and so sees one snapshot. What removes locks the execution's row first,
+in a statement of its own, because only a statement that begins after the lock sees everything that
+the commit before it stored.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from psycopg.types.numeric import Int8
+
+from langcairn.backends.base import (
+    CheckpointRow,
+    ChunkId,
+    Clear,
+    FetchChunks,
+    FindCheckpoints,
+    FindExecutions,
+    FindOldChunks,
+    FindWrites,
+    FoundCheckpoint,
+    Remove,
+    Sweep,
+    WriteRow,
+    next_epoch,
+    writes_order,
+)
+from langcairn.backends.postgres_values import TEXT, Statement, array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from langcairn.backends.postgres_schema import Tables
+    from langcairn.backends.postgres_values import Plan, Rows
+
+# Whatever the server's default is: here a statement must see what was committed before it began.
+_BEGIN, _COMMIT = Statement("BEGIN ISOLATION LEVEL READ COMMITTED"), Statement("COMMIT")
+
+COLUMNS = """c.execution_id, c.namespace, c.id, c.parent_id, c.node_name, c.state::text,
+    c.metadata::text, c.timestamp, c.version, c.graph::text, coalesce(e.epoch, 0)"""
+"""What `found` takes, before the writes."""
+
+WRITES_OF = """(
+    SELECT json_agg(json_build_array(task_id, idx, task_path, channel, value::text))::text
+    FROM {writes} AS w WHERE w.execution_id = c.execution_id AND w.namespace = c.namespace
+        AND w.checkpoint_id = c.id)"""
+
+# Rows are turned into text after LIMIT has chosen them.
+_FIND = """
+SELECT {columns}, {writes_of}
+FROM (SELECT * FROM {checkpoints} AS c {where}
+    ORDER BY c.id DESC, c.execution_id DESC, c.namespace DESC LIMIT {limit}) AS c
+LEFT JOIN {executions} AS e ON e.execution_id = c.execution_id
+ORDER BY c.id DESC, c.execution_id DESC, c.namespace DESC"""
+
+_FIND_WRITES = """
+SELECT execution_id, namespace, checkpoint_id, task_id, idx, task_path, channel, value::text
+FROM {writes} WHERE execution_id = $1"""
+
+_FETCH = "SELECT id, data FROM {chunks} WHERE execution_id = $1 AND id = ANY ($2::text[])"
+
+_EXECUTIONS = """
+SELECT execution_id FROM {executions} WHERE execution_id > $1
+ORDER BY execution_id LIMIT $2::bigint"""
+
+_OLD_CHUNKS = "SELECT id FROM {chunks} WHERE execution_id = $1 AND epoch < $2"
+
+_RAISE_EPOCH = """
+UPDATE {executions} SET epoch = greatest(epoch + 1, $2) WHERE execution_id = $1 RETURNING epoch"""
+
+_REMOVE = """
+WITH gone AS (SELECT * FROM unnest($2::text[], $3::text[]) AS gone (namespace, id)),
+removed AS (
+    DELETE FROM {checkpoints} AS c USING gone
+    WHERE c.execution_id = $1 AND c.namespace = gone.namespace AND c.id = gone.id
+)
+DELETE FROM {writes} AS w USING gone
+WHERE w.execution_id = $1 AND w.namespace = gone.namespace AND w.checkpoint_id = gone.id"""
+
+# The epoch is compared again with the row as it is when it is locked, and so is that of each chunk
+# when it is deleted: here one statement is enough.
+_SWEEP = """
+WITH locked AS MATERIALIZED (
+    SELECT epoch FROM {executions} WHERE execution_id = $1 AND epoch = $2 FOR NO KEY UPDATE
+), swept AS (
+    DELETE FROM {chunks} WHERE execution_id = $1 AND epoch < $2 AND id = ANY ($3::text[])
+        AND EXISTS (SELECT FROM locked)
+)
+SELECT EXISTS (SELECT FROM locked)"""
+
+# An execution that isn't there is added, so that whoever adds it at the same time waits.
+_LOCK_FOR_CLEAR = """
+INSERT INTO {executions} AS e (execution_id, epoch) VALUES ($1, 0)
+ON CONFLICT (execution_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING epoch"""
+
+_CLEAR = """
+WITH checkpoints AS (DELETE FROM {checkpoints} WHERE execution_id = $1 RETURNING 1),
+writes AS (DELETE FROM {writes} WHERE execution_id = $1 RETURNING 1),
+chunks AS (DELETE FROM {chunks} WHERE execution_id = $1 RETURNING 1),
+execution AS (DELETE FROM {executions} WHERE execution_id = $1)
+SELECT EXISTS (SELECT FROM checkpoints) OR EXISTS (SELECT FROM writes)
+    OR EXISTS (SELECT FROM chunks)"""
+
+
+def answer(tables: Tables, request: object) -> Plan[object]:
+    """Answer any request but a commit; the types of the answers stand at the requests."""
+    return _ANSWERS[type(request)](tables, request)
+
+
+def _find(tables: Tables, find: FindCheckpoints) -> Plan[list[FoundCheckpoint]]:
+    rows = yield _find_statement(tables, find)
+    return [found(row) for row in rows]
+
+
+def _find_statement(tables: Tables, find: FindCheckpoints) -> Statement:
+    conditions: list[str] = []
+    parameters: list[object] = []
+    for condition, value in (
+        ("c.execution_id = $", find.execution_id),
+        ("c.namespace = $", find.namespace),
+        ("c.id = $", find.id),
+        ("c.id < $", find.before_id),
+        ("c.timestamp >= $", find.since),
+        ("c.timestamp < $", find.until),
+        ("c.metadata @> $", _hint(find.metadata)),
+    ):
+        if value is not None:
+            parameters.append(value)
+            conditions.append(f"{condition}{len(parameters)}")
+    if find.after is not None:
+        used = len(parameters)
+        parameters += find.after
+        conditions.append(
+            f"(c.id, c.execution_id, c.namespace) < (${used + 1}, ${used + 2}, ${used + 3})"
+        )
+    parameters.append(None if find.limit is None else Int8(max(find.limit, 0)))
+    sql = tables.sql(
+        _FIND,
+        columns=COLUMNS,
+        writes_of=tables.sql(WRITES_OF) if find.with_writes else "NULL",
+        where=f"WHERE {' AND '.join(conditions)}" if conditions else "",
+        limit=f"${len(parameters)}::bigint",
+    )
+    return Statement(sql, parameters)
+
+
+def _hint(metadata: Mapping[str, str | int | bool] | None) -> str | None:
+    """Return what the metadata must contain, as far as JSON can say it exactly."""
+    exact = {key: value for key, value in (metadata or {}).items() if _exact(key) and _exact(value)}
+    return json.dumps(exact) if exact else None
+
+
+def _exact(value: str | int) -> bool:
+    if isinstance(value, str):
+        return "\0" not in value and value == value.encode(errors="replace").decode()
+    # 0 and 1 also equal booleans and -0.0; larger numbers may be stored in another form.
+    return 1 < abs(value) < 10**15
+
+
+def found(columns: Sequence[Any]) -> FoundCheckpoint:
+    """Return a checkpoint from its columns, the last of which are its writes as JSON."""
+    (execution_id, namespace, id, parent_id, node_name, state, metadata, timestamp, version, graph,
+     epoch, writes) = columns  # fmt: skip
+    row = CheckpointRow(
+        execution_id,
+        namespace,
+        id,
+        parent_id,
+        node_name,
+        state.encode(),
+        metadata.encode(),
+        timestamp.astimezone(UTC),
+        version,
+        graph.encode(),
+    )
+    pending = [
+        WriteRow(execution_id, namespace, id, task_id, idx, task_path, channel, value.encode())
+        for task_id, idx, task_path, channel, value in orjson.loads(writes or b"[]")
+    ]
+    return FoundCheckpoint(row, sorted(pending, key=writes_order), epoch)
+
+
+def _find_writes(tables: Tables, find: FindWrites) -> Plan[list[WriteRow]]:
+    rows = yield Statement(tables.sql(_FIND_WRITES), [find.execution_id])
+    return [WriteRow(*(*key, value.encode())) for *key, value in rows]
+
+
+def _fetch(tables: Tables, fetch: FetchChunks) -> Plan[dict[ChunkId, bytes]]:
+    rows = yield Statement(tables.sql(_FETCH), [fetch.execution_id, array(TEXT, fetch.ids)])
+    return dict(rows)
+
+
+def _find_executions(tables: Tables, find: FindExecutions) -> Plan[list[str]]:
+    limit = None if find.limit is None else Int8(find.limit)
+    rows = yield Statement(tables.sql(_EXECUTIONS), [find.after, limit])
+    return _first_column(rows)
+
+
+def _old_chunks(tables: Tables, find: FindOldChunks) -> Plan[list[ChunkId]]:
+    rows = yield Statement(tables.sql(_OLD_CHUNKS), [find.execution_id, Int8(find.epoch)])
+    return _first_column(rows)
+
+
+def _first_column(rows: Rows) -> list[Any]:
+    return [value for (value,) in rows]
+
+
+def _remove(tables: Tables, remove: Remove) -> Plan[int | None]:
+    namespaces, ids = zip(*remove.checkpoints, strict=True) if remove.checkpoints else ((), ())
+    id = remove.execution_id
+    yield _BEGIN
+    rows = yield Statement(tables.sql(_RAISE_EPOCH), [id, Int8(next_epoch())])
+    if rows:
+        parameters = [id, array(TEXT, namespaces), array(TEXT, ids)]
+        yield Statement(tables.sql(_REMOVE), parameters)
+    yield _COMMIT
+    return rows[0][0] if rows else None
+
+
+def _sweep(tables: Tables, sweep: Sweep) -> Plan[bool]:
+    parameters = [sweep.execution_id, Int8(sweep.epoch), array(TEXT, sweep.chunks)]
+    rows = yield Statement(tables.sql(_SWEEP), parameters)
+    return bool(rows[0][0])
+
+
+def _clear(tables: Tables, clear: Clear) -> Plan[bool]:
+    id = clear.execution_id
+    yield _BEGIN
+    ((epoch,),) = yield Statement(tables.sql(_LOCK_FOR_CLEAR), [id])
+    ((existed,),) = yield Statement(tables.sql(_CLEAR), [id])
+    yield _COMMIT
+    return bool(epoch or existed)
+
+
+_ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
+    FindCheckpoints: _find,
+    FindWrites: _find_writes,
+    FetchChunks: _fetch,
+    FindExecutions: _find_executions,
+    Remove: _remove,
+    FindOldChunks: _old_chunks,
+    Sweep: _sweep,
+    Clear: _clear,
+}
