@@ -117,19 +117,16 @@ class _CommitBuilder:
         self.heads[draft.namespace] = Head(draft.id, encoded, draft.pushed)
         self.checkpoints.append(row_of(draft, encoded, plain))
 
-    def add_write(self, row: WriteRow, value: Any) -> None:
-        """Encode a pending write: often what the channel holds, with a change, and will hold."""
+    def written(self, namespace: str, channel: str, value: Any) -> bytes:
+        """Return the value of a pending write as it is stored."""
         if self.codec.inline and stands(value):
-            node: Node = value
-        else:
-            # A dict that is written is often the channel's, changed; a list is what to append.
-            old = None
-            if type(value) is dict:
-                old = self.cache.values.get(Place(row.namespace, row.channel))
-            encoded = self.encoder.encode(value, old, f"write to {row.channel!r}")
-            self.values[Place(row.namespace, row.channel, written=True)] = encoded
-            node = encoded.node
-        self.writes.append(row._replace(value=_dumps(node)))
+            return orjson.dumps(value)
+        # A dict that is written is often the channel's, changed; a list is what to append.
+        place = Place(namespace, channel)
+        old = self.cache.values.get(place) if type(value) is dict else None
+        encoded = self.encoder.encode(value, old, f"write to {channel!r}")
+        self.values[place._replace(written=True)] = encoded
+        return _dumps(encoded.node)
 
     def _value(self, place: Place, value: Any, path: str) -> Node:
         known = self.cache.values
@@ -209,7 +206,8 @@ def save_writes(
         for number, (channel, value) in enumerate(writes):
             valid_text(channel, "the channel of a write")
             idx = WRITES_IDX_MAP.get(channel, number)
-            builder.add_write(WriteRow(*key, task_id, idx, task_path, channel, b""), value)
+            stored = builder.written(key[1], channel, value)
+            builder.writes.append(WriteRow(*key, task_id, idx, task_path, channel, stored))
         if (yield from builder.commit()):
             return
     raise too_busy(key[0])
