@@ -33,8 +33,8 @@ from langcairn.backends.base import (
 )
 from langcairn.backends.memory import MemoryBackend
 from langcairn.backends.postgres import PostgresBackend
-from langcairn.backends.postgres_queries import _hint
-from langcairn.backends.postgres_reads import can_share
+from langcairn.backends.postgres.queries import _hint
+from langcairn.backends.postgres.reads import can_share
 from langcairn.errors import InvalidInput, StaleEpoch, StoreClosed
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ async def test_equal_keys_in_one_batch(backend: PostgresBackend) -> None:
 def test_a_large_commit_is_made_in_parts(
     backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("langcairn.backends.postgres_commits._LARGE", 1000)
+    monkeypatch.setattr("langcairn.backends.postgres.commits._LARGE", 1000)
     chunks = [chunk(n, b"%d" % n * 300) for n in range(10)]
     epoch: Any = backend.execute(Commit("run", None, chunks, [row("a")], [write(0, b"1")]))
     assert backend.execute(FetchChunks("run", [id for id, _ in chunks])) == dict(chunks)

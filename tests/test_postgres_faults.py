@@ -381,7 +381,7 @@ def test_dropped_tables_are_no_empty_store(
 def test_what_is_too_large_is_named(
     backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("langcairn.backends.postgres_drafts._LARGEST_MESSAGE", 10_000)
+    monkeypatch.setattr("langcairn.backends.postgres.drafts._LARGEST_MESSAGE", 10_000)
     with pytest.raises(InvalidInput, match="state of checkpoint 'big'"):
         backend.execute(commit("big", state=b'{"x": "%s"}' % (b"y" * 10_000)))
     chunk = (ChunkId("c" * 22), b"z" * 10_000)

@@ -14,7 +14,6 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from tests.postgres_server import OLDEST, PostgresServer
 from tests.postgres_storage import PostgresStorage
 
-from langcairn.backends import postgres_schema
 from langcairn.backends.base import (
     CheckpointRow,
     ChunkId,
@@ -24,7 +23,8 @@ from langcairn.backends.base import (
     FindExecutions,
 )
 from langcairn.backends.postgres import PostgresBackend
-from langcairn.backends.postgres_options import pool_settings
+from langcairn.backends.postgres import schema as postgres_schema
+from langcairn.backends.postgres.options import pool_settings
 from langcairn.checkpoint import Checkpoint
 from langcairn.errors import CorruptData, InvalidInput, StoreMisconfigured
 from langcairn.store import CheckpointStore

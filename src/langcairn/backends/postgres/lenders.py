@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langcairn.backends.postgres_options import pool_settings
-from langcairn.backends.postgres_pool import AsyncPool, AsyncUsersPool, Pool, UsersPool
+from langcairn.backends.postgres.options import pool_settings
+from langcairn.backends.postgres.pool import AsyncPool, AsyncUsersPool, Pool, UsersPool
 from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-    from langcairn.backends.postgres_pool import (
+    from langcairn.backends.postgres.pool import (
         AsyncConnection,
         AsyncLender,
         Connection,

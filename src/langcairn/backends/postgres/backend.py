@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from langcairn.backends.async_group_commit import AsyncGroupCommit
 from langcairn.backends.base import Backend, Commit
 from langcairn.backends.group_commit import GroupCommit
-from langcairn.backends.postgres_commits import commit_all
-from langcairn.backends.postgres_lenders import Lenders
-from langcairn.backends.postgres_options import whole_number
-from langcairn.backends.postgres_queries import answer
-from langcairn.backends.postgres_reads import can_share, read_all
-from langcairn.backends.postgres_running import arun, run
-from langcairn.backends.postgres_schema import Schema
+from langcairn.backends.postgres.commits import commit_all
+from langcairn.backends.postgres.lenders import Lenders
+from langcairn.backends.postgres.options import whole_number
+from langcairn.backends.postgres.queries import answer
+from langcairn.backends.postgres.reads import can_share, read_all
+from langcairn.backends.postgres.running import arun, run
+from langcairn.backends.postgres.schema import Schema
 from langcairn.backends.retry import Retry, seconds
 from langcairn.errors import StoreClosed
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from langcairn.backends.base import Request
-    from langcairn.backends.postgres_drafts import Outcome
-    from langcairn.backends.postgres_lenders import UsersPools
-    from langcairn.backends.postgres_pool import AsyncLender
-    from langcairn.backends.postgres_reads import Shared
-    from langcairn.backends.postgres_values import Plan
+    from langcairn.backends.postgres.drafts import Outcome
+    from langcairn.backends.postgres.lenders import UsersPools
+    from langcairn.backends.postgres.pool import AsyncLender
+    from langcairn.backends.postgres.reads import Shared
+    from langcairn.backends.postgres.values import Plan
 
 T = TypeVar("T")
 RequestT = TypeVar("RequestT")

@@ -9,15 +9,15 @@ import psycopg
 from psycopg.rows import tuple_row
 from typing_extensions import override
 
-from langcairn.backends.postgres_errors import translated
-from langcairn.backends.postgres_values import accept_packed
+from langcairn.backends.postgres.errors import translated
+from langcairn.backends.postgres.values import accept_packed
 from langcairn.errors import CairnError, CorruptData, StoreUnavailable
 
 if TYPE_CHECKING:
     from psycopg.abc import PQGen
 
-    from langcairn.backends.postgres_pool import AsyncConnection, Connection
-    from langcairn.backends.postgres_values import Plan, Rows, Statement
+    from langcairn.backends.postgres.pool import AsyncConnection, Connection
+    from langcairn.backends.postgres.values import Plan, Rows, Statement
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
-from langcairn.backends.postgres_errors import translated
+from langcairn.backends.postgres.errors import translated
 from langcairn.errors import StoreClosed, StoreUnavailable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from langcairn.backends.base import next_epoch
-from langcairn.backends.postgres_values import (
+from langcairn.backends.postgres.values import (
     BIGINT,
     BYTEA,
     INTEGER,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langcairn.backends.base import Commit
-    from langcairn.backends.postgres_schema import Tables
-    from langcairn.backends.postgres_values import Packed, Rows, Type
+    from langcairn.backends.postgres.schema import Tables
+    from langcairn.backends.postgres.values import Packed, Rows, Type
 
 Outcome = int | Exception
 """The execution's epoch, or why the commit was refused."""

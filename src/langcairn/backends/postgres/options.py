@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from langcairn.backends.postgres_pool import PoolSettings
+from langcairn.backends.postgres.pool import PoolSettings
 from langcairn.backends.retry import seconds
 from langcairn.errors import InvalidInput, StoreMisconfigured
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.types.numeric import Int8
 
-from langcairn.backends.postgres_values import TEXT, Statement, array
+from langcairn.backends.postgres.values import TEXT, Statement, array
 from langcairn.errors import InvalidInput, StoreMisconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langcairn.backends.postgres_values import Plan
+    from langcairn.backends.postgres.values import Plan
 
 SCHEMA_VERSION = 1
 

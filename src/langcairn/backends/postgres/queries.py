@@ -30,13 +30,13 @@ from langcairn.backends.base import (
     next_epoch,
     writes_order,
 )
-from langcairn.backends.postgres_values import TEXT, Statement, array
+from langcairn.backends.postgres.values import TEXT, Statement, array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from langcairn.backends.postgres_schema import Tables
-    from langcairn.backends.postgres_values import Plan, Rows
+    from langcairn.backends.postgres.schema import Tables
+    from langcairn.backends.postgres.values import Plan, Rows
 
 # Whatever the server's default is: here a statement must see what was committed before it began.
 _BEGIN, _COMMIT = Statement("BEGIN ISOLATION LEVEL READ COMMITTED"), Statement("COMMIT")

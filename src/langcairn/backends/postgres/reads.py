@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langcairn.backends.base import FetchChunks, FindCheckpoints
-from langcairn.backends.postgres_queries import COLUMNS, WRITES_OF, answer, found
-from langcairn.backends.postgres_values import INTEGER, TEXT, Statement, array
+from langcairn.backends.postgres.queries import COLUMNS, WRITES_OF, answer, found
+from langcairn.backends.postgres.values import INTEGER, TEXT, Statement, array
 from langcairn.errors import CairnError, StoreMisconfigured, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langcairn.backends.base import FoundCheckpoint
-    from langcairn.backends.postgres_schema import Tables
-    from langcairn.backends.postgres_values import Plan
+    from langcairn.backends.postgres.schema import Tables
+    from langcairn.backends.postgres.values import Plan
 
 Shared = FindCheckpoints | FetchChunks
 Answer = object

@@ -20,16 +20,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langcairn.backends.base import Commit
-from langcairn.backends.postgres_drafts import Draft
+from langcairn.backends.postgres.drafts import Draft
 from langcairn.errors import CairnError, StoreMisconfigured, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from langcairn.backends.base import ChunkId
-    from langcairn.backends.postgres_drafts import Outcome
-    from langcairn.backends.postgres_schema import Tables
-    from langcairn.backends.postgres_values import Plan
+    from langcairn.backends.postgres.drafts import Outcome
+    from langcairn.backends.postgres.schema import Tables
+    from langcairn.backends.postgres.values import Plan
 
 # From here on a further commit goes into the next statement, and a single one is made in parts.
 _LARGE = 2**26  # [bytes]
