@@ -98,8 +98,16 @@ class Caches:
             self._by_execution.move_to_end(execution_id)
             return cache
 
+    def head(self, execution_id: str, namespace: str) -> Head | None:
+        """Return the checkpoint last put or loaded in a namespace, if it is remembered."""
+        cache = self._by_execution.get(execution_id)
+        return None if cache is None else cache.heads.get(namespace)
+
     def at(self, execution_id: str, epoch: int) -> ExecutionCache:
         """Return the cache of an execution for an epoch that was just read from storage."""
+        known = self._by_execution.get(execution_id)
+        if known is not None and known.epoch == epoch:
+            return known  # as for nearly every read; its turn to be forgotten is set by puts
         cache = self.get(execution_id)
         with self._lock:
             if cache.epoch is None:

@@ -232,8 +232,10 @@ def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
     """Let the next put in a namespace take over from this checkpoint what didn't change."""
     row = loaded.row
     cache = codec.caches.at(row.execution_id, loaded.epoch)
-    heads = {row.namespace: Head(row.id, row.state, pushed)}
-    codec.caches.publish(row.execution_id, cache, loaded.epoch, heads=heads)
+    known = cache.heads.get(row.namespace)
+    if known is None or known.id != row.id or known.state != row.state:
+        heads = {row.namespace: Head(row.id, row.state, pushed)}
+        codec.caches.publish(row.execution_id, cache, loaded.epoch, heads=heads)
 
 
 def find_page(

@@ -331,18 +331,20 @@ def _time_text(time: datetime) -> str:
 
 def _checkpoint(columns: tuple[Any, ...]) -> CheckpointRow:
     """Turn column values into a row."""
-    row = CheckpointRow(*columns)
+    execution_id, _, id = columns[:3]
     if tuple(map(type, columns)) not in _CHECKPOINT_TYPES:
-        raise CorruptData(f"checkpoint {row.id!r} of {row.execution_id!r} has damaged columns")
+        raise CorruptData(f"checkpoint {id!r} of {execution_id!r} has damaged columns")
     try:
         timestamp = datetime.fromisoformat(columns[7])
     except ValueError as error:
         raise CorruptData(
-            f"checkpoint {row.id!r} of {row.execution_id!r} has the timestamp {columns[7]!r}"
+            f"checkpoint {id!r} of {execution_id!r} has the timestamp {columns[7]!r}"
         ) from error
     if timestamp.tzinfo is None:
-        timestamp = timestamp.replace(tzinfo=UTC)
-    return row._replace(timestamp=timestamp.astimezone(UTC))
+        timestamp = timestamp.replace(tzinfo=UTC)  # as this backend writes it
+    else:
+        timestamp = timestamp.astimezone(UTC)
+    return CheckpointRow._make((*columns[:7], timestamp, *columns[8:]))
 
 
 def _write(execution_id: str, columns: tuple[Any, ...]) -> WriteRow:

@@ -296,7 +296,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         if exact:
             del graph["ts"]
         step = facts.get("step")
-        head = self.store.codec.caches.get(execution_id).heads.get(namespace)
+        head = self.store.codec.caches.head(execution_id, namespace)
         before = head.pushed if head is not None and head.id == parent else ()
         return Draft(
             execution_id,
