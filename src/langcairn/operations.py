@@ -94,19 +94,20 @@ class _CommitBuilder:
         """Encode a checkpoint."""
         state = draft.state
         plain = self.codec.plain
-        if type(state) is not dict or not all(map(_is_channel, list(state))):
+        # In one step: another thread may be adding to it.
+        fields = dict(state) if type(state) is dict else {}
+        if type(state) is not dict or not all(map(_is_channel, fields)):
             node = self._value(Place(draft.namespace, ""), state, "state")
             self.checkpoints.append(row_of(draft, _dumps(node), plain))
             return
-        fields = list(state.items())  # in one step: another thread may be adding to it
         head = self.cache.heads.get(draft.namespace)
         inherited: dict[str, Node] = {}
-        changed = state if draft.changed is None else draft.changed
-        if head is not None and head.id == draft.parent_id and not changed.keys() >= state.keys():
+        changed = fields if draft.changed is None else draft.changed
+        if head is not None and head.id == draft.parent_id and not changed.keys() >= fields.keys():
             inherited = head.nodes()
         inline = self.codec.inline
         nodes: dict[str, Node] = {}
-        for key, value in fields:
+        for key, value in fields.items():
             if inline and stands(value):
                 nodes[key] = value
             elif key in inherited and key not in changed:
