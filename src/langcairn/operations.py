@@ -221,12 +221,7 @@ def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
         CorruptData: One of them, or a chunk that it needs, is damaged or missing.
     """
     found: list[FoundCheckpoint] = yield query
-    loaded: list[Loaded] = []
-    for element in found:
-        one = yield from _decode(codec, element)
-        if one is not None:
-            loaded.append(one)
-    return loaded
+    return (yield from _decode_all(codec, found))
 
 
 def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
@@ -259,13 +254,8 @@ def find_page(
     size = PAGE if limit is None else min(PAGE, limit)
     hint = {k: v for k, v in where.items() if type(v) in (str, int, bool)} or None
     found: list[FoundCheckpoint] = yield query._replace(limit=size, metadata=hint)
-    loaded = []
-    for element in found:
-        if where and not _matches(codec, element.row, where):
-            continue
-        one = yield from _decode(codec, element)
-        if one is not None:
-            loaded.append(one)
+    matching = [one for one in found if not where or _matches(codec, one.row, where)]
+    loaded = yield from _decode_all(codec, matching)
     if len(found) < size:
         return loaded, None
     last = found[-1].row
@@ -275,6 +265,16 @@ def find_page(
 def _matches(codec: Codec, row: CheckpointRow, where: dict[str, Any]) -> bool:
     metadata = fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
     return all(metadata.get(key) == value for key, value in where.items())
+
+
+def _decode_all(codec: Codec, found: Sequence[FoundCheckpoint]) -> Operation[list[Loaded]]:
+    """Decode checkpoints, but those that were removed since they were found."""
+    loaded: list[Loaded] = []
+    for element in found:
+        one = yield from _decode(codec, element)
+        if one is not None:
+            loaded.append(one)
+    return loaded
 
 
 def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:

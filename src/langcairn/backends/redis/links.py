@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _ONCE = 1  # [repetitions] in a cluster, where redis-py learns of a new topology by failing
 
 
-class Link:
-    """A blocking client.
+class _AnyLink:
+    """What both sides have in common: a client, and which node of a cluster has a key.
 
     Args:
         client: The client. A cluster's finds the node of each key.
@@ -39,19 +39,30 @@ class Link:
 
     def __init__(
         self,
-        client: redis.Redis | redis.RedisCluster,
-        sentinel: Sentinel | None = None,
+        client: redis.Redis | redis.RedisCluster | aredis.Redis | aredis.RedisCluster,
+        sentinel: Sentinel | AsyncSentinel | None = None,
         *,
         owned: bool = True,
     ) -> None:
         self._client: Any = client
-        self._sentinels = [] if sentinel is None else sentinel.sentinels
+        self._sentinels: list[Any] = [] if sentinel is None else sentinel.sentinels
         self._owned = owned
-        self._is_cluster = isinstance(client, redis.RedisCluster)
+        self._is_cluster = isinstance(client, (redis.RedisCluster, aredis.RedisCluster))
 
     def node(self, key: bytes) -> str:
         """Return the name of the node that has a key."""
         return self._client.get_node_from_key(key).name if self._is_cluster else ""
+
+    def _target(self, key: bytes) -> dict[str, Any]:
+        # redis-py would find the node by itself, but only by asking a server where the keys are
+        # in each command.
+        if not self._is_cluster:
+            return {}
+        return {"target_nodes": self._client.get_node_from_key(key)}
+
+
+class Link(_AnyLink):
+    """A link to a blocking client."""
 
     def send(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands, all at once, and return the replies; those may be errors."""
@@ -73,32 +84,9 @@ class Link:
             for client in (self._client, *self._sentinels):
                 client.close()
 
-    def _target(self, key: bytes) -> dict[str, Any]:
-        # redis-py would find the node by itself, but only by asking a server where the keys are
-        # in each command.
-        if not self._is_cluster:
-            return {}
-        return {"target_nodes": self._client.get_node_from_key(key)}
 
-
-class AsyncLink:
-    """An async client, for one event loop; else as `Link`."""
-
-    def __init__(
-        self,
-        client: aredis.Redis | aredis.RedisCluster,
-        sentinel: AsyncSentinel | None = None,
-        *,
-        owned: bool = True,
-    ) -> None:
-        self._client: Any = client
-        self._sentinels = [] if sentinel is None else sentinel.sentinels
-        self._owned = owned
-        self._is_cluster = isinstance(client, aredis.RedisCluster)
-
-    def node(self, key: bytes) -> str:
-        """Return the name of the node that has a key."""
-        return self._client.get_node_from_key(key).name if self._is_cluster else ""
+class AsyncLink(_AnyLink):
+    """A link to an async client, for one event loop."""
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
         """Do as `Link.send`."""
@@ -126,11 +114,6 @@ class AsyncLink:
         if self._owned:
             for client in (self._client, *self._sentinels):
                 await client.aclose()
-
-    def _target(self, key: bytes) -> dict[str, Any]:
-        if not self._is_cluster:
-            return {}
-        return {"target_nodes": self._client.get_node_from_key(key)}
 
 
 def connect(settings: Settings) -> Link:
