@@ -160,7 +160,8 @@ class _CommitBuilder:
                 chunks=[id for id, _ in new],
                 values=self.values,
                 heads=self.heads,
-                grown=100 * len(new),
+                # Opened already: the next run of a thread reads what this one has just written.
+                grown=sum(cache.content.keep(*item) for item in new) + 100 * len(new),
             )
         return True
 

@@ -65,7 +65,15 @@ class Content:
         Raises:
             CorruptData: It isn't what was stored under this id.
         """
-        kind, data = unseal(id, sealed)
+        return self.keep(id, unseal(id, sealed))
+
+    def keep(self, id: ChunkId, payload: Payload) -> int:
+        """Keep an opened chunk. Returns the bytes that this takes, about.
+
+        Raises:
+            CorruptData: It is not of the form that its kind has.
+        """
+        kind, data = payload
         if kind is Kind.PAGE:
             self.pages[id] = _page(parse(data, f"page {id}"))
         elif kind is Kind.MESSAGE:
