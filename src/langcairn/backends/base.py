@@ -183,6 +183,22 @@ class Sweep(NamedTuple):
     chunks: Sequence[ChunkId]
 
 
+class Rewrite(NamedTuple):
+    """Store what is stored in another form: encrypted with another key, packed otherwise, moved.
+
+    To whoever reads it, it means the same, so the epoch stays. What isn't stored (any more) is
+    left out, and so is a row that isn't as it was read. Answer: None.
+    """
+
+    execution_id: str
+    chunks: Sequence[tuple[ChunkId, bytes]] = ()
+    """Ids and the new data."""
+    checkpoints: Sequence[tuple[CheckpointRow, CheckpointRow]] = ()
+    """Each as it was read and as it is to be. Only state, metadata and graph may differ."""
+    writes: Sequence[tuple[WriteRow, WriteRow]] = ()
+    """Likewise. Only the value may differ."""
+
+
 class Clear(NamedTuple):
     """Remove everything of one execution. Answer: True if there was something."""
 
@@ -198,6 +214,7 @@ Request = (
     | Remove
     | FindOldChunks
     | Sweep
+    | Rewrite
     | Clear
 )
 

@@ -21,6 +21,7 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Rewrite,
     Sweep,
     WriteRow,
     next_epoch,
@@ -71,6 +72,7 @@ class MemoryBackend(Backend):
             Remove: self._remove,
             FindOldChunks: self._old_chunks,
             Sweep: self._sweep,
+            Rewrite: self._rewrite,
             Clear: self._clear,
         }
 
@@ -265,6 +267,22 @@ class MemoryBackend(Backend):
             if stored is not None and stored[0] < request.epoch:
                 del execution.chunks[id]
         return True
+
+    def _rewrite(self, request: Rewrite) -> None:
+        execution = self._executions.get(request.execution_id)
+        if execution is None:
+            return
+        for id, data in request.chunks:
+            if id in execution.chunks:
+                execution.chunks[id] = (execution.chunks[id][0], data)
+        for old, new in request.checkpoints:
+            key = (old.namespace, old.id)
+            if execution.checkpoints.get(key) == old:
+                execution.checkpoints[key] = new
+        for before, after in request.writes:
+            rows = execution.writes.get((before.namespace, before.checkpoint_id), {})
+            if rows.get((before.task_id, before.idx)) == before:
+                rows[before.task_id, before.idx] = after
 
     def _clear(self, request: Clear) -> bool:
         execution = self._executions.pop(request.execution_id, None)

@@ -20,6 +20,7 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Rewrite,
     Sweep,
     WriteRow,
     next_epoch,
@@ -130,6 +131,14 @@ _SQL = {
     "sweep": """
         DELETE FROM {chunks} WHERE execution = ? AND epoch < ?
             AND id IN (SELECT value FROM json_each(?))""",
+    "rewrite chunk": "UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ?",
+    "rewrite checkpoint": """
+        UPDATE {checkpoints} SET state = ?, metadata = ?, graph = ?
+        WHERE execution_id = ? AND namespace = ? AND id = ?
+            AND state = ? AND metadata = ? AND graph = ?""",
+    "rewrite write": """
+        UPDATE {writes} SET value = ? WHERE execution = ? AND namespace = ? AND checkpoint_id = ?
+            AND task_id = ? AND idx = ? AND value = ?""",
     "clear checkpoints": "DELETE FROM {checkpoints} WHERE execution_id = ?",
     "clear writes": "DELETE FROM {writes} WHERE execution = ?",
     "clear chunks": "DELETE FROM {chunks} WHERE execution = ?",
@@ -154,6 +163,7 @@ class Queries:
             Commit: self._commit,
             Remove: self._remove,
             Sweep: self._sweep,
+            Rewrite: self._rewrite,
             Clear: self._clear,
         }
         self.readers: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
@@ -235,6 +245,20 @@ class Queries:
         connection.execute(self._sql["sweep"], (number, epoch, json.dumps(list(sweep.chunks))))
         return True
 
+    def _rewrite(self, connection: sqlite3.Connection, rewrite: Rewrite) -> None:
+        number, _ = self._execution(connection, rewrite.execution_id)
+        connection.executemany(
+            self._sql["rewrite chunk"], [(data, number, id) for id, data in rewrite.chunks]
+        )
+        connection.executemany(
+            self._sql["rewrite checkpoint"],
+            [(*_json(new), *old[:3], *_json(old)) for old, new in rewrite.checkpoints],
+        )
+        connection.executemany(
+            self._sql["rewrite write"],
+            [(new[7].decode(), number, *old[1:5], old[7].decode()) for old, new in rewrite.writes],
+        )
+
     def _clear(self, connection: sqlite3.Connection, clear: Clear) -> bool:
         sql = self._sql
         number, _ = self._execution(connection, clear.execution_id)
@@ -307,6 +331,10 @@ class Queries:
         limit = -1 if find.limit is None else max(find.limit, 0)
         rows = connection.execute(self._sql["executions"], (find.after, limit)).fetchall()
         return [execution_id for (execution_id,) in rows]
+
+
+def _json(row: CheckpointRow) -> tuple[str, str, str]:
+    return row.state.decode(), row.metadata.decode(), row.graph.decode()
 
 
 def _columns(row: CheckpointRow) -> tuple[object, ...]:
