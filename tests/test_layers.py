@@ -12,8 +12,9 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening"},
+    {"store", "stores", "opening", "options"},
     {"operations", "maintenance", "records", "cache"},
+    {"security"},
     {"codec"},
     {"backends"},
 ]

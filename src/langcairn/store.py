@@ -6,29 +6,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from langcairn import maintenance, operations
 from langcairn.backends.base import FindCheckpoints, FindExecutions
-from langcairn.cache import Caches
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
-from langcairn.operations import Codec
+from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from datetime import datetime
 
-    from langgraph.checkpoint.serde.base import SerializerProtocol
+    from typing_extensions import Unpack
 
     from langcairn.backends.base import Backend
-    from langcairn.operations import Operation
+    from langcairn.operations import Codec, Operation
+    from langcairn.options import StoreOptions
     from langcairn.records import Loaded
 
 T = TypeVar("T")
 # Inside the class, `list` is a method.
 _Checkpoints = list[Checkpoint]
 _Ids = list[str]
-
-DEFAULT_CACHE_BYTES = 64 * 2**20
 
 
 class CheckpointStore(Closing):
@@ -43,24 +41,19 @@ class CheckpointStore(Closing):
         StoreClosed: The store was closed.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        serde: SerializerProtocol | None = None,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
-    ) -> None:
+    def __init__(self, backend: Backend, **options: Unpack[StoreOptions]) -> None:
         """Put a store on a backend, which it then owns.
 
         Args:
             backend: Where to store.
-            serde: How to serialize values; by default LangGraph's msgpack, loaded safely.
-            cache_bytes: How much to remember about executions used last [bytes, about].
+            **options: As in `StoreOptions`.
+
+        Raises:
+            ImportError: cryptography is not installed.
+            InvalidInput: An argument can't be used as it is.
+            StoreMisconfigured: The variable or file with the keys isn't there.
         """
-        if cache_bytes < 0:
-            raise InvalidInput(f"cache_bytes must not be negative: {cache_bytes}")
-        self.backend = backend
-        self.codec = Codec(serde, Caches(cache_bytes))
+        self.backend, self.codec = assembled(backend, options)
 
     # Running operations
 

@@ -19,7 +19,7 @@ from langgraph.checkpoint.serde.types import (
 )
 
 from langcairn.backends.base import ChunkId
-from langcairn.codec.chunks import ID_LENGTH, Kind, Payload, unseal
+from langcairn.codec.chunks import ID_LENGTH, ChunkFormat, Kind, Payload
 from langcairn.codec.messages import MessageTemplate
 from langcairn.codec.nodes import MARK, Node
 from langcairn.codec.serde import SafeSerializer
@@ -47,15 +47,19 @@ class _Chunks(dict["ChunkId", Any]):
 class Content:
     """Opened chunks of one execution, ready to be made into values.
 
+    Args:
+        format: How they are stored.
+
     Attributes:
         pages: Parsed page chunks.
         leaves: Messages as templates, strings as they are, all else as bytes with their kind:
             whoever gets a value gets objects of his own.
     """
 
-    __slots__ = ("leaves", "pages")
+    __slots__ = ("_format", "leaves", "pages")
 
-    def __init__(self) -> None:
+    def __init__(self, format: ChunkFormat) -> None:
+        self._format = format
         self.pages: dict[ChunkId, Node] = _Chunks()
         self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = _Chunks()
 
@@ -65,7 +69,7 @@ class Content:
         Raises:
             CorruptData: It isn't what was stored under this id.
         """
-        return self.keep(id, unseal(id, sealed))
+        return self.keep(id, self._format.unseal(id, sealed))
 
     def keep(self, id: ChunkId, payload: Payload) -> int:
         """Keep an opened chunk. Returns the bytes that this takes, about.

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langcairn.backends.base import FindCheckpoints, FindWrites
-from langcairn.codec.chunks import ID_LENGTH, Kind, unseal
+from langcairn.codec.chunks import ID_LENGTH, ChunkFormat, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def _page(id: str, chunks: dict[str, bytes]) -> Any:
     """Return a page, None if it isn't there: then it is dangling itself."""
     if id not in chunks:
         return None
-    kind, data = unseal(id, chunks[id])  # type: ignore[arg-type]  # NewType of str
+    kind, data = ChunkFormat().unseal(id, chunks[id])  # type: ignore[arg-type]  # NewType of str
     assert kind is Kind.PAGE, id  # noqa: S101 -- a test's
     return json.loads(data)
 
