@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from langcairn.backends.postgres import PostgresBackend
+from langcairn.options import StoreOptions
 from langcairn.store import CheckpointStore
 from langcairn.testing import Storage
 
@@ -35,7 +36,9 @@ class PostgresStorage(Storage):
         self._direct = psycopg.connect(url, autocommit=True)
 
     def _open(self, **options: Any) -> CheckpointStore:
-        kept = {key: options.pop(key) for key in ("serde", "cache_bytes") if key in options}
+        kept: Any = {
+            key: options.pop(key) for key in StoreOptions.__annotations__.keys() & options.keys()
+        }
         backend = PostgresBackend(self._server, **{**self._options, **options})
         return CheckpointStore(backend, **kept)
 

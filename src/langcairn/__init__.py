@@ -7,6 +7,8 @@ from langcairn.errors import (
     CairnError,
     CheckpointNotFound,
     CorruptData,
+    DecryptionFailed,
+    ForgedData,
     InvalidInput,
     MissingChunks,
     StoreClosed,
@@ -19,6 +21,7 @@ from langcairn.errors import (
 )
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
+from langcairn.security.keys import generate_key
 from langcairn.store import CheckpointStore
 from langcairn.stores import (
     FileCheckpointStore,
@@ -36,7 +39,9 @@ __all__ = [
     "CheckpointSaver",
     "CheckpointStore",
     "CorruptData",
+    "DecryptionFailed",
     "FileCheckpointStore",
+    "ForgedData",
     "InvalidInput",
     "MemoryCheckpointStore",
     "MissingChunks",
@@ -51,5 +56,6 @@ __all__ = [
     "StoreUnavailable",
     "UnsafeType",
     "Unserializable",
+    "generate_key",
     "open_store",
 ]

@@ -11,9 +11,11 @@ from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
+from langcairn.security.encrypted import EncryptedBackend
+from langcairn.security.rotation import rotate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import datetime
 
     from typing_extensions import Unpack
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
+    from langcairn.security.rotation import Rotation
 
 T = TypeVar("T")
 # Inside the class, `list` is a method.
@@ -57,13 +60,14 @@ class CheckpointStore(Closing):
 
     # Running operations
 
-    def run(self, operation: Operation[T]) -> T:
-        """Run an operation to its end, blocking."""
+    def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
+        """Run an operation to its end, blocking; if not on the store's backend, on another one."""
+        execute = (backend or self.backend).execute
         try:
             request = next(operation)
             while True:
                 try:
-                    answer = self.backend.execute(request)
+                    answer = execute(request)
                 except BaseException as error:  # noqa: BLE001 -- handed to the operation, which may handle it
                     request = operation.throw(error)
                 else:
@@ -71,13 +75,14 @@ class CheckpointStore(Closing):
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # what the generator returns
 
-    async def arun(self, operation: Operation[T]) -> T:
-        """Run an operation to its end without blocking the event loop."""
+    async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
+        """Do as `run`, without blocking the event loop."""
+        aexecute = (backend or self.backend).aexecute
         try:
             request = next(operation)
             while True:
                 try:
-                    answer = await self.backend.aexecute(request)
+                    answer = await aexecute(request)
                 except BaseException as error:  # noqa: BLE001 -- as in run
                     request = operation.throw(error)
                 else:
@@ -262,6 +267,38 @@ class CheckpointStore(Closing):
     async def aclear(self, execution_id: str) -> bool:
         """Do as `clear`."""
         return await self.arun(maintenance.clear(self.codec, valid_execution_id(execution_id)))
+
+    # Keys
+
+    def rotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
+        """Encrypt with the first key all that was encrypted with another one.
+
+        Others may use the store meanwhile, if they know the new key already. What is rewritten
+        stays so, so after an interruption it may simply be called again. When it has returned, and
+        no process writes with the old key any more, that key is not needed any longer.
+
+        Args:
+            progress: Called after each execution.
+
+        Returns:
+            How many rows, pending writes and chunks were rewritten.
+
+        Raises:
+            InvalidInput: The store isn't encrypted.
+            DecryptionFailed: Something can't be decrypted; what came before it is rewritten.
+        """
+        backend = self._encrypted()
+        return self.run(rotate(backend, progress), backend.inner)
+
+    async def arotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
+        """Do as `rotate_keys`."""
+        backend = self._encrypted()
+        return await self.arun(rotate(backend, progress), backend.inner)
+
+    def _encrypted(self) -> EncryptedBackend:
+        if not isinstance(self.backend, EncryptedBackend):
+            raise InvalidInput("this store isn't encrypted, so it has no keys to change")
+        return self.backend
 
     # Closing
 

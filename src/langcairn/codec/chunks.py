@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import zstandard
 
-from langcairn.errors import CorruptData, InvalidInput
+from langcairn.errors import CorruptData, DecryptionFailed, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ID_LENGTH = 22  # [characters]
+# How an encrypted chunk begins: with what is no kind.
+ENVELOPE = b"\xce"
 _HASH_BYTES = 16
 _RAW, _ZSTD = 0, 1
 # Below this, compression gains little (a frame has its own header, and short texts repeat little)
@@ -147,7 +149,14 @@ def chunk_id(payload: Payload, key: bytes = b"") -> ChunkId:
     return text[:ID_LENGTH].decode()  # type: ignore[return-value]  # NewType of str
 
 
+def encrypted(what: str) -> DecryptionFailed:
+    """Return the error for something encrypted that came to where no key is."""
+    return DecryptionFailed(f"{what} is encrypted: open the store with its key (encryption=…)")
+
+
 def _opened(id: ChunkId, sealed: bytes) -> Payload:
+    if sealed.startswith(ENVELOPE):
+        raise encrypted(f"chunk {id}")
     if len(sealed) < 2 or (kind := _KINDS.get(sealed[0])) is None or sealed[1] > _ZSTD:
         raise CorruptData(f"chunk {id} has no valid header; it was damaged or not written by us")
     body = memoryview(sealed)[2:]

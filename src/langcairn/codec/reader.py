@@ -19,7 +19,7 @@ from langgraph.checkpoint.serde.types import (
 )
 
 from langcairn.backends.base import ChunkId
-from langcairn.codec.chunks import ID_LENGTH, ChunkFormat, Kind, Payload
+from langcairn.codec.chunks import ID_LENGTH, ChunkFormat, Kind, Payload, encrypted
 from langcairn.codec.messages import MessageTemplate
 from langcairn.codec.nodes import MARK, Node
 from langcairn.codec.serde import SafeSerializer
@@ -173,7 +173,7 @@ class Reader:
                 }
             case ["o", *keys] if len(keys) == len(node) - 1:
                 return {key: self._build(_member(node, key)) for key in keys}
-        raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+        raise _unknown(marker)
 
     def _counted(self, members: Any) -> Any:
         """Count members that are about to be made, as pages that repeat can say very many."""
@@ -289,7 +289,7 @@ class _Walk:
             case ["m" | "u", _]:
                 pass
             case _:
-                raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+                raise _unknown(marker)
         return ()
 
     def _open(self, ids: Iterable[ChunkId], role: int = 0) -> list[Node]:
@@ -358,6 +358,12 @@ def parse(data: bytes, what: str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise CorruptData(f"{what} is damaged: it isn't JSON ({error})") from error
+
+
+def _unknown(marker: Any) -> CorruptData:
+    if type(marker) is list and marker[:1] == ["e"]:
+        return encrypted("a state or a pending write")
+    return CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
 
 
 def _member(node: dict[str, Node], key: Any) -> Node:

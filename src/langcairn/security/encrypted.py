@@ -21,6 +21,7 @@ import orjson
 import ormsgpack
 from typing_extensions import override
 
+from langcairn.codec.chunks import ENVELOPE
 from langcairn.codec.nodes import MARK
 from langcairn.errors import DecryptionFailed, InvalidInput
 from langcairn.security.keys import ID_BYTES
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     )
     from langcairn.security.keys import Keyring
 
-_HEAD = b"\xce\x01"
+_HEAD = ENVELOPE + b"\x01"
 _NONCE_BYTES = 12
 _KEY_AT = len(_HEAD)
 _NONCE_AT = _KEY_AT + ID_BYTES
@@ -132,6 +133,11 @@ class EncryptedBackend(StandingBefore):
 
     # Envelopes
 
+    def is_outdated(self, stored: bytes) -> bool:
+        """Tell whether a chunk or column isn't encrypted with the key for what is new."""
+        envelope = stored if stored.startswith(ENVELOPE) else _envelope(stored)
+        return envelope[:_NONCE_AT] != _HEAD + self.keyring.current
+
     def _encrypted(self, execution_id: str, data: bytes, place: tuple[object, ...]) -> bytes:
         id, nonce = self.keyring.current, secrets.token_bytes(_NONCE_BYTES)
         cipher = self.keyring.cipher(id, execution_id)
@@ -141,7 +147,7 @@ class EncryptedBackend(StandingBefore):
     def _decrypted(
         self, execution_id: str, envelope: bytes, place: tuple[object, ...], what: str
     ) -> bytes:
-        if not envelope.startswith(_HEAD[:1]):
+        if not envelope.startswith(ENVELOPE):
             raise DecryptionFailed(
                 f"{what} is not encrypted, though everything in this store should be: it was "
                 "written without encryption, or forged"
@@ -159,16 +165,6 @@ class EncryptedBackend(StandingBefore):
             raise DecryptionFailed(
                 f"{what} can't be decrypted: it was damaged, forged, or moved from another place"
             ) from error
-
-
-def key_of(envelope: bytes) -> bytes | None:
-    """Return the id of the key that an envelope was made with; None if it is none."""
-    return envelope[_KEY_AT:_NONCE_AT] if envelope.startswith(_HEAD) else None
-
-
-def envelope_of(column: bytes) -> bytes:
-    """Return the envelope in a state or value column; what is none as it is."""
-    return _envelope(column)
 
 
 def _place(row: CheckpointRow) -> tuple[object, ...]:
