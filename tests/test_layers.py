@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
     {"store", "stores", "opening"},
-    {"operations", "maintenance", "records", "cache"},
+    {"operations", "maintenance", "executions", "records", "cache"},
     {"codec"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id"}
 
 
 def part_of(module: str) -> str:

@@ -27,6 +27,7 @@ from langcairn.stores import (
     RedisCheckpointStore,
     SqliteCheckpointStore,
 )
+from langcairn.thread_id import ThreadId
 
 __all__ = [
     "AmbiguousCheckpoint",
@@ -49,6 +50,7 @@ __all__ = [
     "StoreFull",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "ThreadId",
     "UnsafeType",
     "Unserializable",
     "open_store",
