@@ -52,7 +52,7 @@ class Wanted:
         """Return the conditions that a caller gave.
 
         Raises:
-            InvalidInput: One of them can't be met by any id.
+            InvalidInput: One of them is no user id, session type or time.
         """
         return cls(
             None if user_id is None else part_of(user_id, "user_id"),

@@ -62,12 +62,12 @@ class ThreadId:
     unique: str
 
     def __post_init__(self) -> None:
-        for what in ("user_id", "session_type"):
-            given = getattr(self, what)
-            part = part_of(given, what)
-            if part is not given:
-                object.__setattr__(self, what, part)
-        _check_length(self.user_id, self.session_type)
+        if type(self.user_id) is not str or type(self.session_type) is not str:
+            raise InvalidInput(
+                f"user_id and session_type of a ThreadId are strings, not {self.user_id!r:.80} and "
+                f"{self.session_type!r:.80}; ThreadId.new() also takes an int or UUID"
+            )
+        _check_parts(self.user_id, self.session_type)
         if not isinstance(self.created, datetime) or self.created.tzinfo is None:
             raise InvalidInput(f"created must be a datetime with a time zone, not {self.created!r}")
         if self.created.tzinfo is not UTC:
@@ -90,7 +90,8 @@ class ThreadId:
             InvalidInput: One of them is empty, no text, or too long.
         """
         unique = secrets.token_hex(_UNIQUE_BYTES)  # of the kernel: forks and threads share none
-        return cls(part_of(user_id, "user_id"), session_type, datetime.now(UTC), unique)
+        user = part_of(user_id, "user_id")
+        return cls(user, part_of(session_type, "session_type"), datetime.now(UTC), unique)
 
     @classmethod
     def parse(cls, text: str) -> ThreadId:
@@ -140,9 +141,10 @@ def part_of(value: object, what: str) -> str:
         InvalidInput: It is empty, of another type, or not Unicode.
     """
     if type(value) is int or isinstance(value, UUID):
-        value = str(value)
+        return str(value)
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be a string, not {type(value).__name__}: {value!r:.80}")
+    value = str.__str__(value)  # str() of an enum's member, which may well be a str, is its name
     if not value:
         raise InvalidInput(f"{what} is empty; a thread needs a name for it")
     if not value.isascii():
@@ -167,7 +169,9 @@ def time_text(time: datetime) -> str:
 
 
 @lru_cache(4096)
-def _check_length(user_id: str, session_type: str) -> None:
+def _check_parts(user_id: str, session_type: str) -> None:
+    part_of(user_id, "user_id")
+    part_of(session_type, "session_type")
     size = len(prefix_of(user_id, session_type))
     if size > _LONGEST_PREFIX:
         raise InvalidInput(
