@@ -105,7 +105,7 @@ _ALL = Wanted()
 
 
 def find(
-    wanted: Wanted, after: object, limit: int | None
+    wanted: Wanted, after: str | ThreadId, limit: int | None
 ) -> Generator[Request, list[str], list[str]]:
     """Return the ids of the executions that are wanted, in ascending order.
 

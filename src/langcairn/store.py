@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langcairn.backends.base import Backend
     from langcairn.operations import Operation
     from langcairn.records import Loaded
+    from langcairn.thread_id import ThreadId
 
 T = TypeVar("T")
 # Inside the class, `list` is a method.
@@ -240,7 +241,7 @@ class CheckpointStore(Closing):
         session_type: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        after: str = "",
+        after: str | ThreadId = "",
         limit: int | None = None,
     ) -> _Ids:
         """Return the ids of the executions, in ascending order.
@@ -270,7 +271,7 @@ class CheckpointStore(Closing):
         session_type: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        after: str = "",
+        after: str | ThreadId = "",
         limit: int | None = None,
     ) -> _Ids:
         """Do as `executions`."""
