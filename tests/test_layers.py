@@ -13,12 +13,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
     {"store", "stores", "opening", "options"},
-    {"operations", "maintenance", "records", "cache"},
+    {"operations", "maintenance", "executions", "records", "cache"},
     {"security"},
     {"codec"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id"}
 
 
 def part_of(module: str) -> str:

@@ -30,6 +30,7 @@ from langcairn.stores import (
     RedisCheckpointStore,
     SqliteCheckpointStore,
 )
+from langcairn.thread_id import ThreadId
 
 __all__ = [
     "AmbiguousCheckpoint",
@@ -54,6 +55,7 @@ __all__ = [
     "StoreFull",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "ThreadId",
     "UnsafeType",
     "Unserializable",
     "generate_key",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langcairn import maintenance, operations
-from langcairn.backends.base import FindCheckpoints, FindExecutions
+from langcairn import executions, maintenance, operations
+from langcairn.backends.base import FindCheckpoints
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
+from langcairn.executions import Wanted
 from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
 from langcairn.security.encrypted import EncryptedBackend
@@ -17,6 +18,7 @@ from langcairn.security.rotation import rotate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import datetime
+    from uuid import UUID
 
     from typing_extensions import Unpack
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
     from langcairn.security.rotation import Rotation
+    from langcairn.thread_id import ThreadId
 
 T = TypeVar("T")
 # Inside the class, `list` is a method.
@@ -229,16 +232,49 @@ class CheckpointStore(Closing):
             query = following
             limit = None if limit is None else limit - len(loaded)
 
-    def executions(self, *, after: str = "", limit: int | None = None) -> _Ids:
-        """Return the ids of the executions, in ascending order, behind ``after``.
+    def executions(
+        self,
+        *,
+        user_id: str | int | UUID | None = None,
+        session_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | ThreadId = "",
+        limit: int | None = None,
+    ) -> _Ids:
+        """Return the ids of the executions, in ascending order.
 
-        One whose last checkpoint was deleted stays until it is cleared.
+        One whose last checkpoint was deleted stays until it is cleared. With any of the first four
+        arguments, only those whose id is a `langcairn.ThreadId` are meant. They are in the order of
+        user, session type and time, and found by an index (docs/thread-ids.md says at what cost).
+
+        Args:
+            user_id: Only threads of this user. An int or UUID stands for its text.
+            session_type: Only threads of this session type.
+            since: Only threads made at this time or later.
+            until: Only threads made before this time.
+            after: Only executions whose id sorts behind this one, for reading on after a page.
+            limit: The most to return.
+
+        Raises:
+            InvalidInput: An argument is no user id, session type, time or text.
         """
-        return self.backend.execute(FindExecutions(after, limit))  # type: ignore[return-value]  # see FindExecutions
+        wanted = Wanted.of(user_id, session_type, since, until)
+        return self.run(executions.find(wanted, after, limit))
 
-    async def aexecutions(self, *, after: str = "", limit: int | None = None) -> _Ids:
+    async def aexecutions(
+        self,
+        *,
+        user_id: str | int | UUID | None = None,
+        session_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | ThreadId = "",
+        limit: int | None = None,
+    ) -> _Ids:
         """Do as `executions`."""
-        return await self.backend.aexecute(FindExecutions(after, limit))  # type: ignore[return-value]  # as above
+        wanted = Wanted.of(user_id, session_type, since, until)
+        return await self.arun(executions.find(wanted, after, limit))
 
     # Deleting
 

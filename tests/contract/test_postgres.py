@@ -8,7 +8,13 @@ import pytest
 from tests.postgres_server import PostgresServer
 from tests.postgres_storage import PostgresStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    ExecutionsContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +36,10 @@ def storage(server: PostgresServer) -> Iterator[Storage]:
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestExecutions(ExecutionsContract):
     pass
 
 

@@ -8,7 +8,13 @@ import pytest
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    ExecutionsContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +42,10 @@ class TestBackend(BackendContract):
     pass
 
 
+class TestExecutions(ExecutionsContract):
+    pass
+
+
 class TestStore(StoreContract):
     pass
 
@@ -45,6 +55,13 @@ class TestSaver(SaverContract):
 
 
 class TestBackendOnCluster(BackendContract):
+    @pytest.fixture
+    def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
+        with cluster.client() as client, RedisStorage(cluster.url, client) as storage:
+            yield storage
+
+
+class TestExecutionsOnCluster(ExecutionsContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
         with cluster.client() as client, RedisStorage(cluster.url, client) as storage:

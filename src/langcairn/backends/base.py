@@ -142,10 +142,18 @@ class FetchChunks(NamedTuple):
 
 
 class FindExecutions(NamedTuple):
-    """Read the ids of executions in ascending order, behind ``after``. Answer: a list of str."""
+    """Read the ids of executions in a range. Answer: a list of str.
+
+    They are in ascending order as Python compares strings, which is that of their bytes in UTF-8.
+    The range is found by an index and read no farther than to ``limit``: a caller may ask for one
+    id out of a million as often as it likes. (Plain files have to list their directory.)
+    """
 
     after: str = ""
+    """Only ids behind this text, which need not be one."""
     limit: int | None = None
+    before: str | None = None
+    """Only ids before this text, likewise."""
 
 
 class Remove(NamedTuple):

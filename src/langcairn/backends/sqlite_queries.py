@@ -93,8 +93,13 @@ _SQL = {
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
             AND epoch < ?""",
     "executions": """
-        SELECT execution_id FROM {executions} WHERE execution_id > ?
-        ORDER BY execution_id LIMIT ?""",
+        SELECT execution_id FROM {executions} WHERE execution_id > :after
+        ORDER BY execution_id LIMIT :limit""",
+    # Not one statement with "OR :before IS NULL": that would look at every id up to the last one.
+    "executions before": """
+        SELECT execution_id FROM {executions}
+        WHERE execution_id > :after AND execution_id < :before
+        ORDER BY execution_id LIMIT :limit""",
     "execution": "SELECT number, epoch FROM {executions} WHERE execution_id = ?",
     "add execution": "INSERT INTO {executions} (execution_id, epoch) VALUES (?, ?)",
     "set epoch": "UPDATE {executions} SET epoch = ? WHERE number = ?",
@@ -328,8 +333,10 @@ class Queries:
         return [chunk for (chunk,) in rows]
 
     def _find_executions(self, connection: sqlite3.Connection, find: FindExecutions) -> list[str]:
+        sql = self._sql["executions" if find.before is None else "executions before"]
         limit = -1 if find.limit is None else max(find.limit, 0)
-        rows = connection.execute(self._sql["executions"], (find.after, limit)).fetchall()
+        values = {"after": find.after, "before": find.before, "limit": limit}
+        rows = connection.execute(sql, values).fetchall()
         return [execution_id for (execution_id,) in rows]
 
 

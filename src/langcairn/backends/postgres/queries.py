@@ -66,7 +66,7 @@ FROM {writes} WHERE execution_id = $1"""
 _FETCH = "SELECT id, data FROM {chunks} WHERE execution_id = $1 AND id = ANY ($2::text[])"
 
 _EXECUTIONS = """
-SELECT execution_id FROM {executions} WHERE execution_id > $1
+SELECT execution_id FROM {executions} WHERE execution_id > $1 {before}
 ORDER BY execution_id LIMIT $2::bigint"""
 
 _OLD_CHUNKS = "SELECT id FROM {chunks} WHERE execution_id = $1 AND epoch < $2"
@@ -220,8 +220,12 @@ def _fetch(tables: Tables, fetch: FetchChunks) -> Plan[dict[ChunkId, bytes]]:
 
 
 def _find_executions(tables: Tables, find: FindExecutions) -> Plan[list[str]]:
-    limit = None if find.limit is None else Int8(find.limit)
-    rows = yield Statement(tables.sql(_EXECUTIONS), [find.after, limit])
+    parameters = [find.after, None if find.limit is None else Int8(max(find.limit, 0))]
+    before = ""
+    if find.before is not None:
+        before = "AND execution_id < $3"
+        parameters.append(find.before)
+    rows = yield Statement(tables.sql(_EXECUTIONS, before=before), parameters)
     return _first_column(rows)
 
 
