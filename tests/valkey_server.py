@@ -193,28 +193,39 @@ def free_port() -> int:
 
 
 class Sentinel:
-    """A sentinel that watches one server, on its own; it never replaces it.
+    """A sentinel, which calls the server that it watches ``main``.
 
     Args:
-        watched: The server, which it calls ``main``.
+        watched: The server. Without replicas it is never replaced.
+        quorum: How many sentinels must miss the server before it is.
     """
 
-    def __init__(self, watched: ValkeyServer) -> None:
+    def __init__(self, watched: ValkeyServer, quorum: int = 1) -> None:
         self._watched = watched
+        self._quorum = quorum
         self._directory = Path(tempfile.mkdtemp(prefix="langcairn-sentinel-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self._holder = hold_port()
+        self.port = number_of(self._holder)
 
     @property
     def url(self) -> str:
         """Say how to connect to the server that is watched."""
         return f"redis+sentinel://{HOST}:{self.port}/main"
 
+    def knows(self) -> dict[str, Any]:
+        """Return what the sentinel knows about the server."""
+        with redis.Redis(HOST, self.port) as client:
+            found: Any = client.sentinel_masters()
+        return dict(found["main"])
+
     def __enter__(self) -> Self:
         file = self._directory / "sentinel.conf"
         file.write_text(
             f"bind {HOST}\nport {self.port}\ndir {self._directory}\n"
-            f"sentinel monitor main {HOST} {self._watched.port} 1\n"
+            f"sentinel monitor main {HOST} {self._watched.port} {self._quorum}\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 5000\n"
         )
         words = [get_binary_path(), file, "--sentinel"]
         with (self._directory / "log").open("wb") as log:
@@ -236,8 +247,7 @@ class Sentinel:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(HOST, self.port) as client:
-                return bool(client.ping())
+            return bool(self.knows())
         except redis.ConnectionError:
             return False
 
@@ -245,7 +255,60 @@ class Sentinel:
         if self._process is not None:
             self._process.kill()
             self._process.wait(PATIENCE)
+        self._holder.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class FailoverGroup:
+    """A primary, its replica, and three sentinels that put the one in the other's place.
+
+    Args:
+        settings: As for each server.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._sentinels: list[Sentinel] = []
+
+    @property
+    def url(self) -> str:
+        """Say how to connect to the server that is the primary."""
+        places = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self._sentinels)
+        return f"redis+sentinel://{places}/main"
+
+    def __enter__(self) -> Self:
+        try:
+            settings = {"repl_diskless_sync_delay": "0", **self._settings}
+            self.primary = self._stack.enter_context(ValkeyServer(**settings))
+            place = f"{HOST} {self.primary.port}"
+            self.replica = self._stack.enter_context(ValkeyServer(replicaof=place, **settings))
+            wait_until(self._is_in_step)
+            for _ in range(3):
+                sentinel = Sentinel(self.primary, quorum=2)
+                self._sentinels.append(self._stack.enter_context(sentinel))
+            wait_until(self._is_watched)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _is_in_step(self) -> bool:
+        info: Any = self.replica.ask("INFO", "replication")
+        return bool(info["master_link_status"] == "up")
+
+    def _is_watched(self) -> bool:
+        """Tell whether each sentinel knows the replica and the other sentinels."""
+        found = [sentinel.knows() for sentinel in self._sentinels]
+        return all(one["num-slaves"] == 1 and one["num-other-sentinels"] == 2 for one in found)
 
 
 class TlsFront:

@@ -1,0 +1,42 @@
+"""A primary that dies, and the replica that sentinels put in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.sqlite_rows import chunk, fetch, find, ids, put, row
+from tests.valkey_server import FailoverGroup
+
+from langcairn.backends.base import Commit, FindCheckpoints
+from langcairn.backends.redis import RedisBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def group() -> Iterator[FailoverGroup]:
+    with FailoverGroup() as group:
+        yield group
+
+
+def test_a_failover(group: FailoverGroup) -> None:
+    """What the replica had is there, and both sides of a backend go on by themselves."""
+
+    async def use() -> list[str]:
+        await backend.aexecute(Commit("e", None, (), [row("c2")]))
+        assert group.primary.ask("WAIT", 1, 10_000) == 1
+        group.primary.kill()
+        await asyncio.to_thread(put, backend, row("c3"))  # waits for the failover
+        await backend.aexecute(Commit("e", None, (), [row("c4")]))
+        found: Any = await backend.aexecute(FindCheckpoints("e"))
+        return ids(found)  # the loop's own connections are closed as it ends
+
+    backend = RedisBackend(group.url, socket_timeout=1.0)
+    backend.execute(Commit("e", None, [chunk("a")], [row("c1")]))
+    assert asyncio.run(use()) == ["c4", "c3", "c2", "c1"]
+    assert fetch(backend, "a") == dict([chunk("a")])
+    assert ids(find(backend, "e")) == ["c4", "c3", "c2", "c1"]
+    backend.close()
