@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
@@ -21,9 +23,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
+def url() -> Iterator[str]:
+    """Where the stores are: a server of the tests' own, unless another one is given."""
+    if given := os.environ.get("LANGCAIRN_TEST_REDIS_URL"):
+        yield given
+        return
     with ValkeyServer() as server:
-        yield server
+        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +39,8 @@ def cluster() -> Iterator[ValkeyCluster]:
 
 
 @pytest.fixture
-def storage(server: ValkeyServer) -> Iterator[Storage]:
-    with server.client() as client, RedisStorage(server.url, client) as storage:
+def storage(url: str) -> Iterator[Storage]:
+    with redis.Redis.from_url(url) as client, RedisStorage(url, client) as storage:
         yield storage
 
 
