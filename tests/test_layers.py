@@ -16,6 +16,7 @@ LAYERS = [
     {"operations", "maintenance", "executions", "records", "cache"},
     {"security"},
     {"codec"},
+    {"running"},
     {"backends"},
 ]
 EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id"}

@@ -3,6 +3,7 @@
 from langcairn.checkpoint import Checkpoint
 from langcairn.codec.serde import SafeSerializer
 from langcairn.errors import (
+    AccessDenied,
     AmbiguousCheckpoint,
     CairnError,
     CheckpointNotFound,
@@ -21,6 +22,7 @@ from langcairn.errors import (
 )
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
+from langcairn.security.guard import Action, matching, own_executions, read_only
 from langcairn.security.keys import generate_key
 from langcairn.store import CheckpointStore
 from langcairn.stores import (
@@ -33,6 +35,8 @@ from langcairn.stores import (
 from langcairn.thread_id import ThreadId
 
 __all__ = [
+    "AccessDenied",
+    "Action",
     "AmbiguousCheckpoint",
     "CairnError",
     "Checkpoint",
@@ -59,5 +63,8 @@ __all__ = [
     "UnsafeType",
     "Unserializable",
     "generate_key",
+    "matching",
     "open_store",
+    "own_executions",
+    "read_only",
 ]

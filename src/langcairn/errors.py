@@ -14,6 +14,7 @@
     │   ├── StoreUnavailable            it may work later
     │   ├── StoreMisconfigured          it won't work until someone changes a setting
     │   └── StoreFull                   no room left
+    ├── AccessDenied (PermissionError)  a guard's policy doesn't allow it
     ├── StaleEpoch                      the writer's cache is out of date (handled inside)
     └── StoreClosed
 
@@ -78,6 +79,10 @@ class UnsafeType(CorruptData):
 
     It is no data type, or its module is not loaded, or an allowlist excludes it.
     """
+
+
+class AccessDenied(CairnError, PermissionError):
+    """A guard refused an operation. That says nothing about whether there is such an execution."""
 
 
 class StoreError(CairnError):

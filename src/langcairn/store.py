@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langcairn import executions, maintenance, operations
@@ -12,7 +13,9 @@ from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
 from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
+from langcairn.running import arun, run
 from langcairn.security.encrypted import EncryptedBackend
+from langcairn.security.guard import GuardedBackend
 from langcairn.security.rotation import rotate
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
+    from langcairn.security.guard import Policy, Who
     from langcairn.security.rotation import Rotation
     from langcairn.thread_id import ThreadId
 
@@ -65,33 +69,11 @@ class CheckpointStore(Closing):
 
     def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
-        execute = (backend or self.backend).execute
-        try:
-            request = next(operation)
-            while True:
-                try:
-                    answer = execute(request)
-                except BaseException as error:  # noqa: BLE001 -- handed to the operation, which may handle it
-                    request = operation.throw(error)
-                else:
-                    request = operation.send(answer)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # what the generator returns
+        return run((backend or self.backend).execute, operation)
 
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
-        aexecute = (backend or self.backend).aexecute
-        try:
-            request = next(operation)
-            while True:
-                try:
-                    answer = await aexecute(request)
-                except BaseException as error:  # noqa: BLE001 -- as in run
-                    request = operation.throw(error)
-                else:
-                    request = operation.send(answer)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]  # what the generator returns
+        return await arun((backend or self.backend).aexecute, operation)
 
     # Saving
 
@@ -304,7 +286,22 @@ class CheckpointStore(Closing):
         """Do as `clear`."""
         return await self.arun(maintenance.clear(self.codec, valid_execution_id(execution_id)))
 
-    # Keys
+    # Who may do what, and keys
+
+    def guard(self, policy: Policy, who: Who) -> CheckpointStore:
+        """Return this store as somebody may use it. It shares all but that, and isn't closed.
+
+        Args:
+            policy: What is allowed: `own_executions`, `read_only`, `matching`, or a function of who
+                asks, the `Action` and the execution id that returns True or False.
+            who: Who asks: a name, a `ContextVar` that holds it, or a function that returns it.
+
+        Raises:
+            InvalidInput: They are none of these.
+        """
+        guarded = copy.copy(self)
+        guarded.backend = GuardedBackend(self.backend, policy, who)
+        return guarded
 
     def rotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
         """Encrypt with the first key all that was encrypted with another one.
