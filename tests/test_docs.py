@@ -18,14 +18,18 @@ def blocks(language: str, page: str = "README.md") -> list[str]:
     )
 
 
-def test_python_of_the_readme(tmp_path: Path) -> None:
-    program = "\n".join(blocks("python"))
+def run_python(page: str, directory: Path, before: str = "") -> str:
+    """Run the Python of a page as one program in a directory. Returns what it printed."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-W", "error", "-c", "\n".join([before, *blocks("python", page)])],
+        cwd=directory, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "answer" in result.stdout
+    return result.stdout
+
+
+def test_python_of_the_readme(tmp_path: Path) -> None:
+    assert "answer" in run_python("README.md", tmp_path)
     (statement,) = blocks("sql")
     with sqlite3.connect(tmp_path / "agent.db") as connection:
         steps = [step for _, step in connection.execute(statement)]
@@ -34,12 +38,7 @@ def test_python_of_the_readme(tmp_path: Path) -> None:
 
 
 def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
-    program = "\n".join(["import os", *blocks("python", "docs/encryption.md")])
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    run_python("docs/encryption.md", tmp_path, "import os")
 
 
 def test_links_of_the_readme() -> None:

@@ -33,7 +33,7 @@ def _record(execution_id: str, id: str = "c1") -> Checkpoint:
 
 def _assert_denied(*operations: Callable[[], object]) -> None:
     for operation in operations:
-        with pytest.raises(AccessDenied, match="may not (read|write|delete) execution"):
+        with pytest.raises(AccessDenied, match=r"may not (read|write|delete) execution"):
             operation()
 
 
