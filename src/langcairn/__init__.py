@@ -9,6 +9,7 @@ from langcairn.errors import (
     CorruptData,
     InvalidInput,
     MissingChunks,
+    SavesFailed,
     StoreClosed,
     StoreError,
     StoreFull,
@@ -27,6 +28,7 @@ from langcairn.stores import (
     RedisCheckpointStore,
     SqliteCheckpointStore,
 )
+from langcairn.write_behind import WriteBehind
 
 __all__ = [
     "AmbiguousCheckpoint",
@@ -43,6 +45,7 @@ __all__ = [
     "PostgresCheckpointStore",
     "RedisCheckpointStore",
     "SafeSerializer",
+    "SavesFailed",
     "SqliteCheckpointStore",
     "StoreClosed",
     "StoreError",
@@ -51,5 +54,6 @@ __all__ = [
     "StoreUnavailable",
     "UnsafeType",
     "Unserializable",
+    "WriteBehind",
     "open_store",
 ]
