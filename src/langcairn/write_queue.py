@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 # One commit of many large saves would take a server's memory and everyone's time.
 _LARGE_BATCH = 2**23  # [bytes]
+# How long a save waits for company, unless somebody waits for it. A commit for each would take
+# time of the very threads that are to be spared.
+_GATHERING = 0.01  # [s]
 _PASSING = (StoreUnavailable, StoreFull)
 
 
@@ -182,7 +185,8 @@ class WriteQueue:
             save.number = self._accepted
             self._bytes += save.size
             self._pending.append(save)
-            self._wake.notify_all()
+            if len(self._pending) in (1, self._limits.batch_size):
+                self._wake.notify_all()
 
     def _begin(self) -> None:
         # A daemon, so that a forgotten `close` doesn't keep the process; atexit drains instead.
@@ -205,6 +209,7 @@ class WriteQueue:
         """Return a future that is done as soon as there is room, or less to wait for."""
         future: Future[None] = Future()
         self._waiting.append(future)
+        self._wake.notify_all()
         return future
 
     def _note_progress(self) -> None:
@@ -252,6 +257,9 @@ class WriteQueue:
                 if self._closed:
                     return []
                 self._wake.wait()
+            many = len(self._pending) >= self._limits.batch_size
+            if not many and not self._waiting and not self._closed:
+                self._wake.wait(_GATHERING)
             return self._first()
 
     def _first(self) -> list[Save]:
