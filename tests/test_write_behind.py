@@ -102,8 +102,9 @@ def test_one_in_front_of_a_cold_cache(store: CheckpointStore) -> None:
         behind.save(record(4))
         behind.flush()
         store.save(record(5))
-    with CheckpointStore(store.backend.inner) as fresh:  # type: ignore[attr-defined]  # a GatedBackend
-        assert fresh.list("run") == [record(n, timestamp=c.timestamp) for n, c in zip((5, 4, 3), fresh.list("run"), strict=True)]  # fmt: skip
+    assert ids(store) == ["0003", "0004", "0005"]
+    for n in (3, 4, 5):
+        assert store.load(f"{n:04}").state == record(n).state
 
 
 def test_later_changes_do_not_show(store: CheckpointStore, backend: GatedBackend) -> None:
@@ -198,7 +199,7 @@ def test_a_full_queue_waits(store: CheckpointStore, backend: GatedBackend) -> No
     with WriteBehind(store, max_pending=3) as behind, ThreadPoolExecutor() as pool:
         for n in range(3):
             behind.save(record(n))
-        with pytest.raises(StoreUnavailable, match="3 saves are still pending after 0.01 s"):
+        with pytest.raises(StoreUnavailable, match="3 saves are still pending after"):
             behind.save(record(3), timeout=0.01)
         waiting = pool.submit(behind.save, record(4))
         until(lambda: behind._queue._waiting)
@@ -231,8 +232,8 @@ async def test_a_full_queue_does_not_block_the_loop(
             await behind.aflush(timeout=0.01)
         cancelled = asyncio.create_task(behind.asave(record(2)))
         waiting = asyncio.create_task(behind.asave(record(3)))
-        while len(behind._queue._waiting) < 2:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(behind._queue._waiting) == 2
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
@@ -511,7 +512,7 @@ class Mixed(RuleBasedStateMachine):
 
 @pytest.mark.timeout(400)
 def test_mixed_with_direct_saves_and_removals() -> None:
-    run_state_machine_as_test(Mixed, settings=settings())  # type: ignore[no-untyped-call]  # Hypothesis has none here
+    run_state_machine_as_test(Mixed, settings=settings())
 
 
 # The end
