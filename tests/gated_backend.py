@@ -48,6 +48,8 @@ class GatedBackend(Backend):
     @override
     def execute_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
         self.batches.append(sum(len(commit.checkpoints) for commit in commits))
+        executions = [commit.execution_id for commit in commits]
+        assert len(set(executions)) == len(executions)  # as execute_all may rely on
         self.held.set()
         assert self.gate.wait(_BOUND)
         self.held.clear()

@@ -35,11 +35,14 @@ from langcairn import (
     Unserializable,
     WriteBehind,
 )
-from langcairn.write_sessions import Sessions
+from langcairn.store import _draft
+from langcairn.write_sessions import Session, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from langcairn.backends.base import Commit
 
 _BOUND = 30.0  # [s] for what should take far less
 
@@ -178,7 +181,10 @@ def test_memory_is_bounded(store: CheckpointStore) -> None:
             assert store.load(str(n)).state == record(n % 20).state
 
 
-def test_a_session_that_holds_old_content_is_replaced(store: CheckpointStore) -> None:
+def test_a_session_that_holds_old_content_is_replaced(
+    store: CheckpointStore, backend: GatedBackend
+) -> None:
+    backend.gate.clear()
     with WriteBehind(store) as behind:
         seen = set()
         for n in range(30):
@@ -187,8 +193,26 @@ def test_a_session_that_holds_old_content_is_replaced(store: CheckpointStore) ->
             )
             seen.add(behind._queue._sessions._by_execution["run"])
         assert 3 < len(seen) < 15
+        backend.gate.set()
         behind.flush()
         assert all(store.load(str(n)).state["blob"][0] == n for n in range(30))
+
+
+def test_after_a_replacement_a_commit_depends_on_nothing(store: CheckpointStore) -> None:
+    def commit(number: int) -> Commit:
+        return session.commit([session.encode(_draft(record(number)))])
+
+    session = Session(store.codec.serde, "run")
+    first = commit(20)
+    session.committed(first, 1)
+    second = commit(21)
+    assert second.epoch == 1
+    assert len(second.chunks) < len(first.chunks) / 2
+    # Another epoch than expected: what was replaced may be swept, by one who knows that epoch.
+    session.committed(second, 2)
+    third = commit(22)
+    assert third.epoch is None
+    assert len(third.chunks) > len(first.chunks)
 
 
 # Room
@@ -266,12 +290,17 @@ def refusing(bad: str, error: Exception) -> Callable[[Any], Exception | None]:
     return lambda row: error if row.id == bad else None
 
 
-def test_one_that_fails_fails_alone(store: CheckpointStore, backend: GatedBackend) -> None:
+@pytest.mark.parametrize("batch_size", [1, 50])
+def test_one_that_fails_fails_alone(
+    store: CheckpointStore, backend: GatedBackend, batch_size: int
+) -> None:
     told: list[tuple[Checkpoint, Exception]] = []
     error = StoreMisconfigured("not here")
     backend.failing = refusing("0002", error)
     backend.gate.clear()
-    behind = WriteBehind(store, on_error=lambda *failure: told.append(failure))
+    behind = WriteBehind(
+        store, batch_size=batch_size, on_error=lambda *failure: told.append(failure)
+    )
     bad = record(2, node_name="answer", metadata={"by": "test"})
     for checkpoint in (record(0), record(1), bad, record(3), record(4, "other")):
         behind.save(checkpoint)

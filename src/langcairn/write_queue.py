@@ -208,6 +208,7 @@ class WriteQueue:
     def _progress(self) -> Future[None]:
         """Return a future that is done as soon as there is room, or less to wait for."""
         future: Future[None] = Future()
+        self._waiting = [other for other in self._waiting if not other.cancelled()]
         self._waiting.append(future)
         self._wake.notify_all()
         return future
@@ -273,7 +274,6 @@ class WriteQueue:
                 len(batch) == self._limits.batch_size
                 or size > _LARGE_BATCH
                 or session not in (None, save.session)
-                or save.alone
             ):
                 break
             batch.append(save)
