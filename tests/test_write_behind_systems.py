@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +36,6 @@ from langcairn.backends.sqlite import SqliteBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _BOUND = 60.0  # [s] for what should take far less
 _SYSTEMS = ["memory", "sqlite", "file", "postgres", "valkey"]
@@ -324,3 +325,14 @@ def test_a_child_leaves_the_parents_saves_alone(tmp_path: Path) -> None:
         behind.close()
         check(store, "run", 3)
         assert store.load("0002", execution_id="child").state == record(2).state
+
+
+def test_the_code_in_the_docs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "write-behind.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path, capture_output=True, text=True, timeout=_BOUND, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "500 stored, 0 failed\n"
