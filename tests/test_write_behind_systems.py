@@ -31,6 +31,7 @@ from langcairn import (
     SqliteCheckpointStore,
     StoreUnavailable,
     WriteBehind,
+    open_store,
 )
 from langcairn.backends.sqlite import SqliteBackend
 
@@ -272,6 +273,44 @@ def test_a_normal_end_stores_everything(tmp_path: Path, end: str) -> None:
     assert process.returncode == (1 if "/" in end else 0)
     assert ("ZeroDivisionError" in errors) if "/" in end else (not errors)
     assert stored(tmp_path) == [f"{n:04}" for n in range(300)]
+
+
+def test_a_handler_of_sigterm_stores_everything(tmp_path: Path) -> None:
+    text = """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+save(0, 300)
+print("saved", flush=True)
+while True:
+    time.sleep(1)
+"""
+    process = program(text, tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    _, errors = process.communicate(timeout=_BOUND)
+    assert (process.returncode, errors) == (0, "")
+    assert len(stored(tmp_path)) == 300
+
+
+def test_the_end_with_servers(
+    tmp_path: Path, postgres: PostgresServer, valkey: ValkeyServer
+) -> None:
+    urls = [postgres.url(), valkey.url, f"file://{tmp_path}"]
+    text = f"""
+from langcairn import open_store
+kept = []  # neither stores nor queues are closed
+for url in {urls!r}:
+    kept.append(WriteBehind(open_store(url)))
+    for n in range(100):
+        kept[-1].save(Checkpoint(id=str(n), execution_id=f"at exit {{n % 7}}", state=[n] * 50))
+"""
+    process = program(text, tmp_path)
+    _, errors = process.communicate(timeout=_BOUND)
+    assert (process.returncode, errors) == (0, "")
+    for url in urls:
+        with open_store(url) as store:
+            assert sum(len(store.list(f"at exit {n}")) for n in range(7)) == 100
 
 
 def test_failures_at_the_end_are_printed(tmp_path: Path) -> None:
