@@ -26,10 +26,8 @@ lint: $(STAMP)  ## Style, docstrings and types
 bench: $(STAMP)  ## Speed and size beside the official savers
 	$(BIN)/python -m benchmarks
 
-torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once
-	rm -rf .torture && mkdir .torture
-	$(BIN)/python -m tests.torture --kills 200 \
-		--store file://$(CURDIR)/.torture/files --store sqlite:///$(CURDIR)/.torture/sqlite.db
+torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once, and of servers
+	$(BIN)/python -m tests.torture --kills 200
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .torture
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

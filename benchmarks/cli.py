@@ -12,24 +12,32 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.crowd import CROWD_SAVERS, CROWDS, crowd_steps, measure_crowd
 from benchmarks.figures import figures_of
 from benchmarks.fresh import time_fresh
 from benchmarks.ideal import ideal_of
+from benchmarks.markdown import as_markdown
+from benchmarks.parts import PARTS, servers_of
 from benchmarks.profiling import METHODS, profile, time_stages
-from benchmarks.replay import measure, record_for, steps
-from benchmarks.report import print_summary, print_workload
+from benchmarks.replay import measure, record_for, remove, steps
+from benchmarks.report import print_crowd, print_summary, print_workload
 from benchmarks.results import ROOT, RunResult, WorkloadResult, as_json, describe_machine
 from benchmarks.savers import ADAPTERS
+from benchmarks.servers import describe, running
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from benchmarks.crowd import Crowd
+    from benchmarks.parts import Part
     from benchmarks.workloads import Workload
 
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 PICTURE = ROOT / "docs" / "images" / "growth.png"
-PICTURED_WORKLOAD = "agent"
+PICTURED = ("embedded", "agent")
+CROWD = "crowd"
+"""What `--only` calls the crowds, beside the parts."""
 CONSOLE_WIDTH = 120
 
 
@@ -48,42 +56,84 @@ def _console() -> Console:
 
 
 def _main_measure(console: Console, words: Sequence[str]) -> int:
-    options = _measure_parser().parse_args(words)
-    names = options.savers or list(ADAPTERS)
-    workloads = [WORKLOADS[name] for name in options.workload or WORKLOADS]
-    if options.quick:
-        workloads = [workload.quick() for workload in workloads]
-    with tempfile.TemporaryDirectory(dir=options.place) as place:
-        result = RunResult(options.rounds, options.fresh, describe_machine(Path(place)))
-        for workload in workloads:
-            one = _measure_workload(workload, names, result, Path(place))
+    parser = _measure_parser()
+    options = parser.parse_args(words)
+    jobs = _jobs(options)
+    crowds = _crowds(options)
+    if not jobs and not crowds:
+        parser.error("no part of the benchmark has such savers and workloads")
+    savers = [name for part, _ in jobs for name in part.savers]
+    servers = servers_of([*savers, *(name for _, names in crowds for name in names)])
+    with tempfile.TemporaryDirectory(dir=options.place) as place, running(servers):
+        result = RunResult(
+            options.rounds, options.fresh, describe_machine(Path(place)), describe(servers)
+        )
+        for part, workload in jobs:
+            one = _measure_workload(part, workload, options.savers, result, Path(place))
             print_workload(console, one)
             result.workloads.append(one)
+        for crowd, names in crowds:
+            with _progress(f"crowd of {crowd.name}", crowd_steps(crowd, names)) as advance:
+                result.crowds.append(measure_crowd(crowd, names, advance))
+            print_crowd(console, result.crowds[-1])
     print_summary(console, result)
     _write_files(console, result, options)
     return 0
 
 
+def _jobs(options: argparse.Namespace) -> list[tuple[Part, Workload]]:
+    """Return what is to be replayed."""
+    chosen = []
+    for part in PARTS.values():
+        if options.only and part.name not in options.only:
+            continue
+        if options.savers:
+            part = part.of(options.savers)  # noqa: PLW2901 -- the part that is left of it
+        for name in part.workloads if part.pairs else ():
+            if name in (options.workload or part.workloads):
+                workload = WORKLOADS[name]
+                chosen.append((part, workload.quick() if options.quick else workload))
+    return chosen
+
+
+def _crowds(options: argparse.Namespace) -> list[tuple[Crowd, list[str]]]:
+    """Return the crowds, each with its savers. No crowd replays one of the workloads."""
+    if options.workload or (options.only and CROWD not in options.only):
+        return []
+    names = [name for name in CROWD_SAVERS if name in (options.savers or CROWD_SAVERS)]
+    crowds = [crowd.quick() if options.quick else crowd for crowd in CROWDS.values()]
+    return [(crowd, names) for crowd in crowds] if names else []
+
+
 def _measure_workload(
-    workload: Workload, names: Sequence[str], result: RunResult, place: Path
+    part: Part, workload: Workload, chosen: Sequence[str], result: RunResult, place: Path
 ) -> WorkloadResult:
-    with tempfile.TemporaryDirectory(dir=place) as directory:
-        recordings = record_for(workload, names, Path(directory))
-        total = steps(recordings, result.rounds)
-        with _progress(workload.name, total) as advance:
-            timings = measure(recordings, result.rounds, Path(directory), advance)
+    names = [name for name in part.savers if name in (chosen or part.savers)]
+    recordings = record_for(workload, names, place)
+    label = f"{workload.name} ({part.name})"
+    with _progress(label, steps(recordings, result.rounds)) as advance:
+        timings = measure(recordings, result.rounds, place, advance)
+    try:
         stores = {
             name: timing.directory
             for name, timing in timings.items()
             if ADAPTERS[name].persistent and timing.directory is not None
         }
         fresh = time_fresh(stores, workload.name, result.fresh_processes)
+    finally:
+        for name, timing in timings.items():
+            remove(name, timing)
     recording = next(iter(recordings.values()))
+    ideal = ideal_of(recording)
     return WorkloadResult(
+        part=part,
         workload=workload,
         calls=len(recording.calls),
-        ideal=ideal_of(recording),
-        figures={name: figures_of(timing, fresh.get(name)) for name, timing in timings.items()},
+        ideal=ideal,
+        figures={
+            name: figures_of(timing, fresh.get(name), ideal.one_by_one)
+            for name, timing in timings.items()
+        },
     )
 
 
@@ -107,7 +157,7 @@ def _progress(name: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def _write_files(console: Console, result: RunResult, options: argparse.Namespace) -> None:
-    complete = not (options.quick or options.workload or options.savers)
+    complete = not (options.quick or options.only or options.workload or options.savers)
     output = options.output or (RESULTS if complete else None)
     picture = options.picture or (PICTURE if complete else None)
     if output is None and picture is None:
@@ -115,8 +165,10 @@ def _write_files(console: Console, result: RunResult, options: argparse.Namespac
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(as_json(result))
-        console.print(f"All figures: {output}")
-    pictured = [one for one in result.workloads if one.workload.name == PICTURED_WORKLOAD]
+        markdown = output.with_suffix(".md")
+        markdown.write_text(as_markdown(result))
+        console.print(f"All figures: {output}; as tables for the README: {markdown}")
+    pictured = [one for one in result.workloads if (one.part.name, one.workload.name) == PICTURED]
     if picture is not None and pictured and not options.no_picture:
         from benchmarks.picture import draw  # noqa: PLC0415 -- matplotlib loads for half a second
 
@@ -129,10 +181,11 @@ def _main_profile(console: Console, words: Sequence[str]) -> int:
     workload = WORKLOADS[options.workload]
     if options.quick:
         workload = workload.quick()
-    if options.time:
-        time_stages(console, workload, options.saver, options.method, options.time)
-    else:
-        profile(console, workload, options.saver, options.method)
+    with running(servers_of([options.saver])):
+        if options.time:
+            time_stages(console, workload, options.saver, options.method, options.time)
+        else:
+            profile(console, workload, options.saver, options.method)
     return 0
 
 
@@ -155,8 +208,14 @@ def _measure_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measure langcairn beside LangGraph's own savers, on calls recorded from real "
-        "graphs.",
+        "graphs and on crowds of users.",
         epilog="python -m benchmarks profile --help: where a saver's time goes.",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[*PARTS, CROWD],
+        help="only this part; may be repeated",
     )
     parser.add_argument(
         "--workload", action="append", choices=list(WORKLOADS), help="only this; may be repeated"
@@ -178,9 +237,11 @@ def _measure_parser() -> argparse.ArgumentParser:
         "--place",
         type=Path,
         metavar="DIR",
-        help="where the savers keep their files; a RAM disk makes every fsync free",
+        help="where savers without a server keep their files; a RAM disk makes every fsync free",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where the JSON goes")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="where the JSON goes; beside it, as .md, tables"
+    )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="where the picture goes")
     parser.add_argument("--no-picture", action="store_true", help="draw nothing")
     return parser

@@ -22,12 +22,15 @@ class SaverFigures:
     """What one saver needs for one workload; times in seconds, all of them medians.
 
     Attributes:
-        bytes_kept: Files after closing, or live bytes in memory.
+        bytes_kept: Files after closing, live bytes in memory, or what the server says.
+        bytes_to_ideal: The same as a multiple of the distinct content after zstd.
         put: Over all puts.
         put_early: Over the puts of the turns that `windows` gives first (6 to 14).
         put_late: Over the puts of the last ten turns.
         put_writes: Over all put_writes.
-        get: get_tuple of the latest checkpoint in the process that wrote it.
+        replay: All puts and put_writes of a pass together; the median over the passes.
+        get: get_tuple of the latest checkpoint in the process that wrote it; None for what can't
+            read.
         fresh_get: The first get_tuple of a fresh process; None for a saver in memory.
         fresh_open: Opening the saver before it.
         bytes_series: Pairs of a turn and the bytes kept after it.
@@ -35,11 +38,13 @@ class SaverFigures:
     """
 
     bytes_kept: int
+    bytes_to_ideal: float
     put: float
     put_early: float
     put_late: float
     put_writes: float
-    get: float
+    replay: float
+    get: float | None
     fresh_get: float | None
     fresh_open: float | None
     bytes_series: list[tuple[int, int]]
@@ -48,6 +53,13 @@ class SaverFigures:
     @property
     def put_growth(self) -> float:
         return self.put_late / self.put_early
+
+    @property
+    def fresh_total(self) -> float | None:
+        """Opening and the first get_tuple of a fresh process together."""
+        if self.fresh_open is None or self.fresh_get is None:
+            return None
+        return self.fresh_open + self.fresh_get
 
 
 def windows(turns: int) -> tuple[range, range]:
@@ -58,7 +70,7 @@ def windows(turns: int) -> tuple[range, range]:
     return range(EARLY_TURNS[0], EARLY_TURNS[1] + 1), range(turns - LATE_TURNS + 1, turns + 1)
 
 
-def figures_of(timings: Timings, fresh: FreshTimes | None) -> SaverFigures:
+def figures_of(timings: Timings, fresh: FreshTimes | None, ideal_bytes: int) -> SaverFigures:
     calls = timings.recording.calls
     puts_of_turn: defaultdict[int, list[float]] = defaultdict(list)
     put_writes = []
@@ -70,10 +82,12 @@ def figures_of(timings: Timings, fresh: FreshTimes | None) -> SaverFigures:
     early, late = windows(timings.recording.turns)
     return SaverFigures(
         bytes_kept=timings.bytes_kept,
+        bytes_to_ideal=timings.bytes_kept / ideal_bytes,
         put=median(seconds for puts in puts_of_turn.values() for seconds in puts),
         put_early=median(seconds for turn in early for seconds in puts_of_turn[turn]),
         put_late=median(seconds for turn in late for seconds in puts_of_turn[turn]),
         put_writes=median(put_writes),
+        replay=timings.replay_time(),
         get=timings.get_time(),
         fresh_get=fresh.get if fresh else None,
         fresh_open=fresh.open if fresh else None,

@@ -13,7 +13,6 @@ import gc
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -66,8 +65,8 @@ def _measure(name: str, directory: Path) -> FreshTimes:
 
 
 def _warm_up(name: str, workload: str) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        session = ADAPTERS[name].open(Path(directory))
+    with ADAPTERS[name].new_place() as directory:
+        session = ADAPTERS[name].open(directory)
         WORKLOADS[workload].drive(session.saver, 2)
         session.saver.get_tuple(LATEST)
         session.close()

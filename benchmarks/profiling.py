@@ -5,11 +5,9 @@ from __future__ import annotations
 import cProfile
 import functools
 import pstats
-import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
 from importlib import import_module
-from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from unittest.mock import patch
@@ -18,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.recording import PutCall
 from benchmarks.replay import LATEST, record_for
-from benchmarks.report import format_seconds
+from benchmarks.rows import format_seconds
 from benchmarks.savers import ADAPTERS
 
 if TYPE_CHECKING:
@@ -70,10 +68,10 @@ def _replay(
     workload: Workload, saver: str, method: Method, around: Callable[[Callable[[], object]], object]
 ) -> int:
     """Replay a workload, with `around` running each call of `method`; say how many it ran."""
-    with tempfile.TemporaryDirectory() as directory:
-        place = Path(directory)
-        recording = record_for(workload, [saver], place)[saver]
+    with ADAPTERS[saver].new_place() as place:
+        recording = record_for(workload, [saver], place.parent)[saver]
         session = ADAPTERS[saver].open(place)
+        session.prepare(recording.calls)
         count = 0
         for call in recording.calls:
             if method == ("put" if isinstance(call, PutCall) else "put_writes"):

@@ -8,13 +8,13 @@ What is done so that the savers can be compared:
   in the passes after it, the median counts.
 - Python's garbage collector runs as it would in an application, but doesn't look at the
   recordings (`gc.freeze`), which no application would hold. It is emptied before each pass.
-- Every saver has its own defaults. Both SQLite savers commit with WAL and synchronous=FULL.
+- Every saver has its own defaults. Both SQLite savers commit with WAL and synchronous=FULL, and
+  our files with an fdatasync; savers on a server share it (`benchmarks.servers`).
 """
 
 from __future__ import annotations
 
 import gc
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -63,8 +63,11 @@ class Timings:
         """Give one time for each call: the median of the passes."""
         return [median(times) for times in zip(*self.calls, strict=True)]
 
-    def get_time(self) -> float:
-        return median(median(times) for times in self.gets)
+    def replay_time(self) -> float:
+        return median(sum(times) for times in self.calls)
+
+    def get_time(self) -> float | None:
+        return median(median(times) for times in self.gets) if self.gets else None
 
 
 @dataclass
@@ -84,7 +87,7 @@ def record_for(workload: Workload, names: Sequence[str], place: Path) -> dict[st
     recordings: dict[tuple[str, str], Recording] = {}
     of_saver = {}
     for name in names:
-        with _new_directory(place) as directory:
+        with ADAPTERS[name].new_place(place) as directory:
             session = ADAPTERS[name].open(directory)
             form = version_form(session.saver)
             if form not in recordings:
@@ -100,21 +103,32 @@ def measure(
     """Replay recordings once to warm up and weigh, and `rounds` times to time.
 
     `progress` is called `steps(recordings, rounds)` times. A persistent saver's data is left in
-    `place` for fresh processes to open.
+    `place`, or on its server, for fresh processes to open; then it is to be removed (`remove`).
     """
     timings = {name: Timings(recording) for name, recording in recordings.items()}
-    with _frozen_heap():
-        for number in range(rounds + 1):
-            gc.collect()
-            runs = [_open_run(name, timings[name], place) for name in recordings]
-            if number == 0:
-                _replay_weighing(runs, progress)
-            else:
-                _replay_timing(runs, progress)
-                _time_gets(runs)
-            for run in runs:
-                _finish(run)
+    try:
+        with _frozen_heap():
+            for number in range(rounds + 1):
+                _pass(timings, place, progress, timed=number > 0)
+    except BaseException:
+        for name, timing in timings.items():
+            remove(name, timing)
+        raise
     return timings
+
+
+def _pass(
+    timings: dict[str, Timings], place: Path, progress: Callable[[], None], *, timed: bool
+) -> None:
+    runs = [_open_run(name, timing, place) for name, timing in timings.items()]
+    gc.collect()
+    if timed:
+        _replay_timing(runs, progress)
+        _time_gets(runs)
+    else:
+        _replay_weighing(runs, progress)
+    for run in runs:
+        _finish(run)
 
 
 def steps(recordings: dict[str, Recording], rounds: int) -> int:
@@ -122,11 +136,18 @@ def steps(recordings: dict[str, Recording], rounds: int) -> int:
 
 
 def _open_run(name: str, timings: Timings, place: Path) -> _Run:
-    directory = Path(tempfile.mkdtemp(dir=place))
+    remove(name, timings)
+    timings.directory = Path(tempfile.mkdtemp(dir=place))
+    session = ADAPTERS[name].open(timings.directory)
+    session.prepare(timings.recording.calls)
+    return _Run(name, session, timings, _blocks(timings.recording))
+
+
+def remove(name: str, timings: Timings) -> None:
+    """Remove what a saver left."""
     if timings.directory is not None:
-        shutil.rmtree(timings.directory)
-    timings.directory = directory
-    return _Run(name, ADAPTERS[name].open(directory), timings, _blocks(timings.recording))
+        ADAPTERS[name].remove(timings.directory)
+        timings.directory = None
 
 
 def _blocks(recording: Recording) -> list[list[Call]]:
@@ -167,8 +188,9 @@ def _replay_timing(runs: list[_Run], progress: Callable[[], None]) -> None:
 
 
 def _time_gets(runs: list[_Run]) -> None:
+    runs = [run for run in runs if ADAPTERS[run.name].reads]
     for number in range(GET_WARM_UPS + GETS):
-        first = number % len(runs)
+        first = number % max(1, len(runs))
         for run in runs[first:] + runs[:first]:
             begin = perf_counter()
             run.session.saver.get_tuple(LATEST)
@@ -177,10 +199,12 @@ def _time_gets(runs: list[_Run]) -> None:
 
 
 def _finish(run: _Run) -> None:
-    _check_state(run)
+    if ADAPTERS[run.name].reads:
+        _check_state(run)
     run.timings.bytes_kept = run.session.close()
     if run.times:
         run.timings.calls.append(run.times)
+    if run.gets:
         run.timings.gets.append(run.gets)
 
 
@@ -199,9 +223,3 @@ def _frozen_heap() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@contextmanager
-def _new_directory(place: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir=place) as directory:
-        yield Path(directory)

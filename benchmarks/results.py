@@ -21,8 +21,10 @@ from benchmarks.targets import verdicts
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
+    from benchmarks.crowd import CrowdResult
     from benchmarks.figures import SaverFigures
     from benchmarks.ideal import Ideal
+    from benchmarks.parts import Part
     from benchmarks.targets import Verdict
     from benchmarks.workloads import Workload
 
@@ -32,6 +34,10 @@ PACKAGES = (
     "langgraph",
     "langgraph-checkpoint",
     "langgraph-checkpoint-sqlite",
+    "langgraph-checkpoint-postgres",
+    "psycopg",
+    "psycopg-pool",
+    "redis",
     "langchain-core",
     "ormsgpack",
     "orjson",
@@ -41,6 +47,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class WorkloadResult:
+    part: Part
     workload: Workload
     calls: int
     ideal: Ideal
@@ -50,7 +57,7 @@ class WorkloadResult:
         """Judge the figures by saver and measure; those of a quick run say nothing."""
         if self.workload.turns < WORKLOADS[self.workload.name].turns:
             return {}
-        return verdicts(self.workload.name, self.figures)
+        return verdicts(self.part, self.workload.name, self.figures)
 
 
 @dataclass(frozen=True)
@@ -58,19 +65,35 @@ class RunResult:
     rounds: int
     fresh_processes: int
     machine: dict[str, Any]
+    servers: dict[str, dict[str, Any]]
     workloads: list[WorkloadResult] = field(default_factory=list)
+    crowds: list[CrowdResult] = field(default_factory=list)
+
+    def judged(self) -> list[Verdict]:
+        """Give all verdicts."""
+        results: list[WorkloadResult | CrowdResult] = [*self.workloads, *self.crowds]
+        return [verdict for one in results for verdict in one.judged().values()]
 
 
 def as_json(result: RunResult) -> str:
+    parts: dict[str, dict[str, Any]] = {}
+    for one in result.workloads:
+        parts.setdefault(one.part.name, {})[one.workload.name] = _workload(one)
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": result.machine,
+        "servers": result.servers,
         "versions": _versions(),
         "rounds": result.rounds,
         "fresh_processes": result.fresh_processes,
-        "units": {"bytes_kept": "bytes", "put, put_writes, get, fresh": "seconds"},
-        "workloads": {one.workload.name: _workload(one) for one in result.workloads},
+        "units": {
+            "bytes_kept": "bytes",
+            "put, put_writes, replay, get, fresh": "seconds",
+            "runs": "runs a second",
+        },
+        "parts": parts,
+        "crowds": {one.crowd.name: _crowd(one) for one in result.crowds},
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -86,19 +109,37 @@ def _workload(result: WorkloadResult) -> dict[str, Any]:
         "put_late_turns": [late[0], late[-1]],
         "ideal": result.ideal._asdict(),
         "savers": {
-            name: {**asdict(figures), "put_growth": figures.put_growth}
+            name: {
+                **asdict(figures),
+                "put_growth": figures.put_growth,
+                "fresh_total": figures.fresh_total,
+            }
             for name, figures in result.figures.items()
         },
-        "targets": [
-            {
-                "saver": saver,
-                "measure": measure,
-                "target": str(verdict.target),
-                "value": verdict.value,
-                "reached": verdict.reached,
-            }
-            for (saver, measure), verdict in result.judged().items()
-        ],
+        "targets": [_verdict(verdict) for verdict in result.judged().values()],
+    }
+
+
+def _crowd(result: CrowdResult) -> dict[str, Any]:
+    return {
+        "description": result.crowd.description,
+        **asdict(result.crowd),
+        "savers": {
+            name: {"runs": runs, "rounds": result.rounds[name]}
+            for name, runs in result.runs().items()
+        },
+        "targets": [_verdict(verdict) for verdict in result.judged().values()],
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "saver": verdict.target.saver,
+        "against": verdict.target.against,
+        "measure": verdict.target.measure,
+        "target": str(verdict.target),
+        "value": verdict.value,
+        "reached": verdict.reached,
     }
 
 

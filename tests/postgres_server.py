@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,10 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from tests.ports import HOST, hold_port, number_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-HOST = "127.0.0.1"
 PATIENCE = 60  # [s] for the server's own programs
 
 
@@ -69,7 +69,8 @@ class PostgresServer:
         if self._user is not None:
             os.chown(self._directory, self._user, -1)
         self._initialize()
-        self.port = _free_port()
+        self._holder = hold_port()
+        self.port = number_of(self._holder)
 
     def url(self, database: str = "postgres", user: str = "postgres", port: int = 0) -> str:
         """Say how to connect; another port is that of a proxy."""
@@ -111,6 +112,10 @@ class PostgresServer:
         """Shut down as an administrator does: clients are thrown out, nothing is lost."""
         self._end(signal.SIGINT)
 
+    def stop_immediately(self) -> None:
+        """Do as ``pg_ctl stop -m immediate``: all processes give up where they are."""
+        self._end(signal.SIGQUIT)
+
     def kill(self) -> None:
         """Kill it as a crash would; the next start recovers from the log."""
         children = _children(self._process.pid) if self._process is not None else []
@@ -134,6 +139,7 @@ class PostgresServer:
         try:
             self.stop()
         finally:
+            self._holder.close()
             shutil.rmtree(self._directory, ignore_errors=True)
 
     def _initialize(self) -> None:
@@ -180,13 +186,6 @@ def _unprivileged() -> int:
         with suppress(KeyError):
             return pwd.getpwnam(name).pw_uid
     raise RuntimeError("PostgreSQL does not run as root, and there is no other user here")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _children(pid: int) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from langcairn.backends.postgres import PostgresBackend
+from langcairn.options import StoreOptions
 from langcairn.store import CheckpointStore
 from langcairn.testing import Storage
 
@@ -24,18 +25,24 @@ class PostgresStorage(Storage):
         url: The server.
         kept: A schema that is only emptied at the end, which is faster; None: a new one, dropped
             at the end.
+        prepare: Whether the stores use prepared statements.
     """
 
-    def __init__(self, url: str, kept: str | None = None) -> None:
+    def __init__(self, url: str, kept: str | None = None, *, prepare: bool = True) -> None:
         super().__init__()
         self._server = url
         self._kept = kept is not None
         self.schema = kept or f"test_{next(_numbers)}"
-        self._options = {"schema": self.schema, "pool_min_conns": 0, "pool_max_conns": 10}
-        self._direct = psycopg.connect(url, autocommit=True)
+        self._options = {
+            "schema": self.schema, "pool_min_conns": 0, "pool_max_conns": 10, "prepare": prepare,
+        }  # fmt: skip
+        # There may be a pooler between, so without a prepared statement, and see below.
+        self._direct = psycopg.connect(url, autocommit=True, prepare_threshold=None)
 
     def _open(self, **options: Any) -> CheckpointStore:
-        kept = {key: options.pop(key) for key in ("serde", "cache_bytes") if key in options}
+        kept: Any = {
+            key: options.pop(key) for key in StoreOptions.__annotations__.keys() & options.keys()
+        }
         backend = PostgresBackend(self._server, **{**self._options, **options})
         return CheckpointStore(backend, **kept)
 
@@ -49,9 +56,10 @@ class PostgresStorage(Storage):
 
     def ask(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Run a statement beside the stores, with the test's schema as the search path."""
-        self._direct.execute(f'SET search_path = "{self.schema}"')
-        cursor = self._direct.execute(sql.encode(), parameters or None)
-        return cursor.fetchall() if cursor.description else []
+        with self._direct.transaction():
+            self._direct.execute(f'SET LOCAL search_path = "{self.schema}"')
+            cursor = self._direct.execute(sql.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
 
     def chunks(self, execution_id: str) -> dict[str, bytes]:
         sql = "SELECT id, data FROM checkpoint_chunks WHERE execution_id = %s"

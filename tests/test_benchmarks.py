@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from benchmarks import cli
+from benchmarks.crowd import CROWD_SAVERS, CROWDS, measure_crowd
 from benchmarks.figures import SaverFigures
 from benchmarks.ideal import ideal_of
+from benchmarks.markdown import NAMES
+from benchmarks.parts import PARTS
 from benchmarks.recording import PutCall, RecordingSaver, record
 from benchmarks.replay import WrongStateError, measure, record_for
 from benchmarks.savers import ADAPTERS
-from benchmarks.targets import Target, Verdict, verdicts
+from benchmarks.savers.valkey import payloads_of
+from benchmarks.servers import VARIABLES
+from benchmarks.targets import TARGETS, Target, Verdict, crowd_verdicts, verdicts
 from benchmarks.words import text
 from benchmarks.workloads import WORKLOADS
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from tests.postgres_server import PostgresServer
+from tests.valkey_server import ValkeyServer
+
+from langcairn import CheckpointSaver, MemoryCheckpointStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -31,12 +42,14 @@ def _quick_run(tmp_path: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_quick_run_writes_all_figures_of_all_savers(tmp_path: Path) -> None:
-    document = _quick_run(tmp_path, "--fresh", "0", "--no-picture")
+    document = _quick_run(tmp_path, "--only", "embedded", "--fresh", "0", "--no-picture")
 
-    assert {"date", "machine", "versions", "rounds", "workloads"} <= document.keys()
-    assert document["workloads"].keys() == WORKLOADS.keys()
-    for workload in document["workloads"].values():
-        assert workload["savers"].keys() == ADAPTERS.keys()
+    assert {"date", "machine", "versions", "servers", "rounds", "parts"} <= document.keys()
+    assert document["parts"].keys() == {"embedded"}
+    assert document["parts"]["embedded"].keys() == WORKLOADS.keys()
+    assert document["crowds"] == {}
+    for workload in document["parts"]["embedded"].values():
+        assert workload["savers"].keys() == set(PARTS["embedded"].savers)
         assert 0 < workload["ideal"]["one_by_one"] <= workload["ideal"]["serialized"]
         for figures in workload["savers"].values():
             assert figures["bytes_kept"] > 0
@@ -45,7 +58,81 @@ def test_quick_run_writes_all_figures_of_all_savers(tmp_path: Path) -> None:
             assert figures["get"] > 0
             assert figures["put_growth"] == figures["put_late"] / figures["put_early"]
             assert figures["bytes_series"][-1][0] == figures["put_series"][-1][0]
+            assert figures["replay"] > figures["put"]
             assert figures["fresh_get"] is None
+            assert figures["fresh_total"] is None
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PostgresServer, ValkeyServer]]:
+    """Servers as of a user's own, which a run must leave as it found them."""
+    postgres = PostgresServer()
+    try:
+        monkeypatch.setenv(VARIABLES["postgres"], postgres.start().url())
+        with ValkeyServer() as valkey:
+            monkeypatch.setenv(VARIABLES["valkey"], valkey.url)
+            yield postgres, valkey
+    finally:
+        postgres.remove()
+
+
+def test_parts_on_servers_and_crowds_leave_nothing_behind(
+    tmp_path: Path, servers: tuple[PostgresServer, ValkeyServer]
+) -> None:
+    postgres, valkey = servers
+    others = ("--only", "valkey", "--only", "files", "--fresh", "0")
+
+    figures = _quick_run(tmp_path, "--only", "postgres", "--workload", "agent", "--fresh", "1")
+    tables = (tmp_path / "out" / "figures.md").read_text()
+    others_figures = _quick_run(tmp_path, *others)
+    crowds = _quick_run(tmp_path, "--only", "crowd")["crowds"]
+
+    assert figures["servers"]["postgres"]["fsync"] == "off"
+    assert others_figures["servers"].keys() == {"valkey"}
+    for name, part in {**figures["parts"], **others_figures["parts"]}.items():
+        savers = part["agent"]["savers"]
+        assert savers.keys() == set(PARTS[name].savers)
+        for saver, measured in savers.items():
+            assert measured["bytes_kept"] > 0
+            assert measured["bytes_to_ideal"] > 1
+            assert measured["replay"] > measured["put"] > 0
+            assert (measured["get"] is not None) == ADAPTERS[saver].reads
+            assert (measured["fresh_total"] is not None) == (name == "postgres")
+    assert crowds.keys() == CROWDS.keys()
+    for crowd in crowds.values():
+        assert crowd["savers"].keys() == set(CROWD_SAVERS)
+        assert all(saver["runs"] > 0 for saver in crowd["savers"].values())
+    assert (
+        "| agent, 6 turns | langgraph-checkpoint-postgres | langcairn on PostgreSQL | |" in tables
+    )
+    with psycopg.connect(postgres.url()) as connection:
+        left = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'bench%'")
+        assert left.fetchall() == []
+    assert valkey.ask("DBSIZE") == 0
+
+
+def test_the_floor_sends_what_ours_stores_and_nothing_twice() -> None:
+    recording = record(WORKLOADS["agent"].quick(), CheckpointSaver(MemoryCheckpointStore()))
+    with MemoryCheckpointStore() as store:
+        for call in recording.calls:
+            call.replay(CheckpointSaver(store))
+        stored = store.stored_bytes()
+
+    payloads = payloads_of(recording.calls)
+
+    names = [name for payload in payloads for name, _ in payload]
+    sent = sum(len(data) for payload in payloads for _, data in payload)
+    assert len(payloads) == len(recording.calls)
+    assert all(payloads)
+    assert len(names) == len(set(names))
+    assert ideal_of(recording).one_by_one < sent < stored
+
+
+def test_a_crowd_whose_saver_forgets_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InMemorySaver, "put", lambda _, config, *__: config)
+
+    with pytest.raises(WrongStateError, match="official memory"):
+        measure_crowd(CROWDS["threads"].quick(), ["official memory"], lambda: None)
 
 
 def test_fresh_processes_and_picture(tmp_path: Path) -> None:
@@ -53,11 +140,12 @@ def test_fresh_processes_and_picture(tmp_path: Path) -> None:
 
     document = _quick_run(
         tmp_path,
-        *("--fresh", "1", "--workload", "agent", "--picture", str(picture)),
+        *("--only", "embedded", "--fresh", "1", "--workload", "agent"),
+        *("--picture", str(picture)),
         *("--savers", "official sqlite,official memory"),
     )
 
-    savers = document["workloads"]["agent"]["savers"]
+    savers = document["parts"]["embedded"]["agent"]["savers"]
     assert savers["official sqlite"]["fresh_get"] > 0
     assert savers["official memory"]["fresh_get"] is None
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -83,6 +171,13 @@ def test_profile_prints_functions_and_files(
     printed = capsys.readouterr().out
     assert "tottime" in printed
     assert "langgraph/checkpoint/memory/__init__.py" in printed
+
+
+def test_savers_that_no_chosen_part_has_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--only", "valkey", "--savers", "official sqlite"])
+
+    assert "no part of the benchmark has such savers" in capsys.readouterr().err
 
 
 def test_stages_are_timed_only_inside_the_method(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,9 +264,10 @@ def test_ideal_counts_each_distinct_message_once() -> None:
 
 def test_verdicts_compare_ours_with_the_official_saver() -> None:
     def figures(bytes_kept: int, late: float) -> SaverFigures:
-        return SaverFigures(bytes_kept, 1, 1, late, 1, 1, None, None, [], [])
+        return SaverFigures(bytes_kept, 2, 1, 1, late, 1, 1, 1, None, None, [], [])
 
     judged = verdicts(
+        PARTS["embedded"],
         "agent",
         {"official sqlite": figures(10_000, 10), "langcairn sqlite": figures(100, 1.5)},
     )
@@ -181,7 +277,17 @@ def test_verdicts_compare_ours_with_the_official_saver() -> None:
     assert judged["langcairn sqlite", "put_growth"].reached
     assert not judged["langcairn sqlite", "put"].reached
     assert ("langcairn sqlite", "fresh_get") not in judged
-    assert Verdict(Target("agent", "langcairn sqlite", "put", 8), 8.0).reached
+    assert Verdict(Target("agent", "langcairn sqlite", "put", 8, "official sqlite"), 8.0).reached
+
+
+def test_verdicts_compare_runs_a_second_with_each_other_saver() -> None:
+    runs = {"official postgres": 100.0, "official memory": 500.0, "langcairn postgres": 375.0}
+
+    judged = crowd_verdicts("tasks", runs)
+
+    assert not judged["langcairn postgres", "official postgres"].reached
+    assert judged["langcairn postgres", "official memory"].value == 0.75
+    assert judged["langcairn postgres", "official memory"].reached
 
 
 def test_text_is_seeded() -> None:
@@ -190,8 +296,16 @@ def test_text_is_seeded() -> None:
 
 
 def test_every_target_is_of_a_saver_and_a_workload_there_is() -> None:
-    from benchmarks.targets import PAIRS, TARGETS
+    measured = {
+        (workload, ours, reference)
+        for part in PARTS.values()
+        for workload in part.workloads
+        for ours, reference in part.pairs.items()
+    }
+    measured |= {
+        (crowd, ours, other) for crowd in CROWDS for ours in CROWD_SAVERS for other in CROWD_SAVERS
+    }
 
-    assert {target.workload for target in TARGETS} <= WORKLOADS.keys()
-    assert {target.saver for target in TARGETS} == PAIRS.keys()
-    assert PAIRS.keys() | set(PAIRS.values()) <= ADAPTERS.keys()
+    assert {(target.workload, target.saver, target.against) for target in TARGETS} <= measured
+    assert {name for part in PARTS.values() for name in part.savers} == ADAPTERS.keys()
+    assert NAMES.keys() == ADAPTERS.keys() | set(CROWD_SAVERS)

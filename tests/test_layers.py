@@ -12,12 +12,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening", "write_behind", "write_queue"},
-    {"operations", "maintenance", "records", "cache", "write_sessions"},
+    {"store", "stores", "opening", "options", "write_behind", "write_queue"},
+    {"operations", "maintenance", "executions", "records", "cache", "write_sessions"},
+    {"security"},
     {"codec"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id"}
 
 
 def part_of(module: str) -> str:

@@ -176,6 +176,18 @@ async def test_init_schema(storage: PostgresStorage) -> None:
     await backend.aclose()
 
 
+@pytest.mark.parametrize("partitions", [None, 2])
+def test_chunks_are_not_compressed_again(storage: PostgresStorage, partitions: int | None) -> None:
+    storage.backend.init_schema(partitions=partitions)  # type: ignore[attr-defined]  # PostgreSQL's
+    storage.backend.execute(commit("c1"))
+    found = storage.ask(
+        "SELECT relname, attstorage::text FROM pg_attribute JOIN pg_class ON attrelid = oid"
+        " WHERE attname = 'data' AND relnamespace = current_schema()::regnamespace"
+    )
+    assert len(found) == 1 + (partitions or 0)
+    assert {how for _, how in found} == {"e"}
+
+
 def test_partitions(storage: PostgresStorage) -> None:
     backend: Any = storage.backend
     backend.init_schema(partitions=3)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import exceptions
+from tests.ports import HOST
 from tests.proxy import Proxy
 from tests.sqlite_rows import chunk, fetch, find, ids, put, row
-from tests.valkey_server import HOST, PATIENCE, ValkeyServer, wait_until
+from tests.valkey_server import PATIENCE, ValkeyServer, wait_until
 
 from langcairn.backends.base import (
     ChunkId,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 import redis.asyncio as aredis
+from tests.ports import HOST
 from tests.sqlite_rows import chunk, fetch, find, ids, put, row, write
 from tests.valkey_server import (
-    HOST,
     Sentinel,
     TlsFront,
     ValkeyCluster,

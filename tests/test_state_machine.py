@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langcairn.codec.chunks import seal
+from langcairn.codec.chunks import ChunkFormat
 from langcairn.codec.nodes import standing
 from langcairn.codec.reader import Content, Reader
 from langcairn.codec.serde import SafeSerializer
@@ -48,6 +48,7 @@ TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = settings(max_examples=settings().max_examples)
 
 SERDE = SafeSerializer()
+FORMAT = ChunkFormat()
 
 
 def encode(value: Any, old: Encoded | None) -> tuple[Encoded, dict[Any, Any]]:
@@ -56,9 +57,9 @@ def encode(value: Any, old: Encoded | None) -> tuple[Encoded, dict[Any, Any]]:
 
 
 def decode(encoded: Encoded, chunks: dict[Any, Any]) -> Any:
-    content = Content()
+    content = Content(FORMAT)
     for id, payload in chunks.items():
-        content.add(id, seal(payload))
+        content.add(id, FORMAT.seal(payload))
     return Reader(content, SERDE).build_complete(standing(encoded.node))
 
 

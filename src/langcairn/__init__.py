@@ -7,6 +7,8 @@ from langcairn.errors import (
     CairnError,
     CheckpointNotFound,
     CorruptData,
+    DecryptionFailed,
+    ForgedData,
     InvalidInput,
     MissingChunks,
     SavesFailed,
@@ -20,6 +22,7 @@ from langcairn.errors import (
 )
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
+from langcairn.security.keys import generate_key
 from langcairn.store import CheckpointStore
 from langcairn.stores import (
     FileCheckpointStore,
@@ -28,6 +31,7 @@ from langcairn.stores import (
     RedisCheckpointStore,
     SqliteCheckpointStore,
 )
+from langcairn.thread_id import ThreadId
 from langcairn.write_behind import WriteBehind
 
 __all__ = [
@@ -38,7 +42,9 @@ __all__ = [
     "CheckpointSaver",
     "CheckpointStore",
     "CorruptData",
+    "DecryptionFailed",
     "FileCheckpointStore",
+    "ForgedData",
     "InvalidInput",
     "MemoryCheckpointStore",
     "MissingChunks",
@@ -52,8 +58,10 @@ __all__ = [
     "StoreFull",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "ThreadId",
     "UnsafeType",
     "Unserializable",
     "WriteBehind",
+    "generate_key",
     "open_store",
 ]

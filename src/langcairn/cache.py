@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from langcairn.backends.base import ChunkId
+    from langcairn.codec.chunks import ChunkFormat
     from langcairn.codec.nodes import Node
     from langcairn.codec.tree import Encoded
 
@@ -64,12 +65,12 @@ class ExecutionCache:
 
     __slots__ = ("content", "epoch", "heads", "known", "size", "values")
 
-    def __init__(self, epoch: int | None = None) -> None:
+    def __init__(self, format: ChunkFormat, epoch: int | None = None) -> None:
         self.epoch = epoch
         self.known: set[ChunkId] = set()
         self.values: OrderedDict[Place, Encoded] = OrderedDict()
         self.heads: OrderedDict[str, Head] = OrderedDict()
-        self.content = Content()
+        self.content = Content(format)
         self.size = _EMPTY
 
 
@@ -81,10 +82,16 @@ _MOST_VALUES = 512
 
 
 class Caches:
-    """The caches of the executions used last, within a budget of bytes."""
+    """The caches of the executions used last, within a budget of bytes.
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit  # [bytes]
+    Args:
+        limit: The budget [bytes].
+        format: How chunks are stored.
+    """
+
+    def __init__(self, limit: int, format: ChunkFormat) -> None:
+        self._limit = limit
+        self._format = format
         self._total = 0  # [bytes]
         self._lock = threading.Lock()
         self._by_execution: OrderedDict[str, ExecutionCache] = OrderedDict()
@@ -94,7 +101,7 @@ class Caches:
         with self._lock:
             cache = self._by_execution.get(execution_id)
             if cache is None:
-                return self._replace(execution_id, ExecutionCache())
+                return self._replace(execution_id, ExecutionCache(self._format))
             self._by_execution.move_to_end(execution_id)
             return cache
 
@@ -114,7 +121,7 @@ class Caches:
                 cache.epoch = epoch
             if cache.epoch == epoch:
                 return cache
-            fresh = ExecutionCache(epoch)
+            fresh = ExecutionCache(self._format, epoch)
             fresh.content, fresh.size = cache.content, cache.size
             return self._replace(execution_id, fresh)
 

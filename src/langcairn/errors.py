@@ -7,6 +7,8 @@
     ├── AmbiguousCheckpoint (LookupError)
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
+    │   ├── DecryptionFailed            the key is wrong or missing, or it is forged
+    │   ├── ForgedData                  it is not signed with the store's key
     │   └── UnsafeType                  loading it would run or import something
     ├── StoreError                      the storage system said no
     │   ├── StoreUnavailable            it may work later
@@ -69,6 +71,14 @@ class CorruptData(CairnError):
 
 class MissingChunks(CorruptData):
     """A checkpoint refers to chunks that aren't stored."""
+
+
+class DecryptionFailed(CorruptData):
+    """What is stored can't be decrypted: another key, no encryption, damaged, forged or moved."""
+
+
+class ForgedData(CorruptData):
+    """What is stored is not signed with a key of this store, or not as it is now."""
 
 
 class UnsafeType(CorruptData):

@@ -175,7 +175,7 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
         if not rows and not writes:
             return 0
         try:
-            epoch = yield from _copy_chunks(source, target, rows, writes)
+            epoch = yield from _copy_chunks(codec, source, target, rows, writes)
             yield Commit(
                 target,
                 epoch,
@@ -195,9 +195,13 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
 
 
 def _copy_chunks(
-    source: str, target: str, rows: Sequence[CheckpointRow], writes: Sequence[WriteRow]
+    codec: Codec,
+    source: str,
+    target: str,
+    rows: Sequence[CheckpointRow],
+    writes: Sequence[WriteRow],
 ) -> Operation[int]:
-    live = sorted((yield from _live(source, rows, writes)))
+    live = sorted((yield from _live(codec, source, rows, writes)))
     epoch: int = yield Commit(target, None)
     for ids in _batches(live):
         chunks: dict[ChunkId, bytes] = yield FetchChunks(source, ids)
@@ -216,13 +220,13 @@ def _remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) ->
     codec.caches.drop(execution_id)
     if epoch is not None:
         try:
-            yield from sweep(execution_id, epoch)
+            yield from sweep(codec, execution_id, epoch)
         except CorruptData as error:
             # What was asked for is done; whoever loads the damaged checkpoint gets the error.
             _logger.warning("space of execution %r was not freed: %s", execution_id, error)
 
 
-def sweep(execution_id: str, epoch: int) -> Operation[int]:
+def sweep(codec: Codec, execution_id: str, epoch: int) -> Operation[int]:
     """Remove the chunks that nothing referred to in ``epoch``. Returns how many were removed.
 
     Raises:
@@ -231,7 +235,7 @@ def sweep(execution_id: str, epoch: int) -> Operation[int]:
     rows = yield from _rows(FindCheckpoints(execution_id, with_writes=False))
     writes: list[WriteRow] = yield FindWrites(execution_id)
     try:
-        live = yield from _live(execution_id, rows, writes)
+        live = yield from _live(codec, execution_id, rows, writes)
     except CorruptData:
         if not (yield Sweep(execution_id, epoch, ())):
             return 0  # not damage: another clean-up removed what was being read, and sweeps itself
@@ -246,12 +250,12 @@ def sweep(execution_id: str, epoch: int) -> Operation[int]:
 
 
 def _live(
-    execution_id: str, rows: Iterable[CheckpointRow], writes: Iterable[WriteRow]
+    codec: Codec, execution_id: str, rows: Iterable[CheckpointRow], writes: Iterable[WriteRow]
 ) -> Operation[set[ChunkId]]:
     """Return the ids of all chunks that rows refer to, directly or through pages."""
     nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
     nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
-    content = Content()
+    content = Content(codec.format)
     while True:
         pages, values = references(nodes, content.pages)
         lacking = sorted(pages - content.pages.keys())

@@ -25,7 +25,6 @@ from langcairn.backends.base import (
     WriteRow,
 )
 from langcairn.cache import Caches, ExecutionCache, Head, Place
-from langcairn.codec.chunks import seal
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
 from langcairn.codec.reader import ChunkMissing, Reader, parse
 from langcairn.codec.serde import SafeSerializer
@@ -45,6 +44,7 @@ from langcairn.records import (
 if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
+    from langcairn.codec.chunks import ChunkFormat
     from langcairn.codec.nodes import Node
 
 T = TypeVar("T")
@@ -67,14 +67,22 @@ class Codec:
         plain: What serializes metadata and LangGraph's own fields, which stay searchable also
             with a serializer of the user's.
         caches: What is remembered about executions.
+        format: How chunks are stored.
     """
 
-    def __init__(self, serde: SerializerProtocol | None, caches: Caches) -> None:
+    def __init__(
+        self, serde: SerializerProtocol | None, caches: Caches, format: ChunkFormat
+    ) -> None:
         self.serde = serde or SafeSerializer()
         self.plain = self.serde if isinstance(self.serde, SafeSerializer) else SafeSerializer()
         self.caches = caches
+        self.format = format
         # A serializer of the user's may encrypt: then nothing may stand in plain text.
         self.inline = isinstance(self.serde, SafeSerializer)
+
+    def with_serde(self, serde: SerializerProtocol) -> Codec:
+        """Return one that shares all but the serializer."""
+        return Codec(serde, self.caches, self.format)
 
 
 class _CommitBuilder:
@@ -84,7 +92,7 @@ class _CommitBuilder:
         self.codec = codec
         self.execution_id = execution_id
         self.cache = codec.caches.get(execution_id)
-        self.encoder = Encoder(codec.serde)
+        self.encoder = Encoder(codec.serde, codec.format.namer(execution_id))
         self.checkpoints: list[CheckpointRow] = []
         self.writes: list[WriteRow] = []
         self.values: dict[Place, Encoded] = {}
@@ -141,6 +149,7 @@ class _CommitBuilder:
         cache, caches = self.cache, self.codec.caches
         known = cache.known
         new = [item for item in self.encoder.chunks.items() if item[0] not in known]
+        seal = self.codec.format.seal
         chunks = [(id, seal(payload)) for id, payload in new]
         request = Commit(self.execution_id, cache.epoch, chunks, self.checkpoints, self.writes)
         try:
@@ -160,7 +169,8 @@ class _CommitBuilder:
                 chunks=[id for id, _ in new],
                 values=self.values,
                 heads=self.heads,
-                grown=100 * len(new),
+                # Opened already: the next run of a thread reads what this one has just written.
+                grown=sum(cache.content.keep(*item) for item in new) + 100 * len(new),
             )
         return True
 

@@ -22,6 +22,7 @@ from langcairn.codec.nodes import (
 )
 from langcairn.codec.reader import parse
 from langcairn.errors import AmbiguousCheckpoint, CorruptData, InvalidInput
+from langcairn.thread_id import LONGEST, ThreadId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 # Together they must fit a B-tree key of PostgreSQL's, which ends at 2,704 bytes. Namespaces of
 # LangGraph's grow by some 50 bytes with each level of subgraphs.
 _LONGEST = {"namespace": 1400}  # [bytes of UTF-8]
-_LONGEST_NAME = 400  # [bytes of UTF-8]
+_LONGEST_NAME = LONGEST  # [bytes of UTF-8]
 
 
 class Draft(NamedTuple):
@@ -70,13 +71,14 @@ class Loaded(NamedTuple):
 def valid_execution_id(value: object) -> str:
     """Return a thread or execution id as it is stored.
 
-    Integers and UUIDs stand for their text, so a service may use ``7`` here and ``"7"`` there.
+    Integers, UUIDs and `ThreadId` stand for their text, so a service may use ``7`` here and ``"7"``
+    there.
 
     Raises:
         InvalidInput: It is empty, too long, of another type, or has characters that not every
             backend can keep. (Dropping them, as other savers do, makes two threads one.)
     """
-    if type(value) is int or isinstance(value, UUID):
+    if type(value) is int or isinstance(value, (UUID, ThreadId)):
         value = str(value)
     return valid_name(value, "thread_id (execution_id)", empty=False)
 

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langcairn import maintenance, operations
-from langcairn.backends.base import FindCheckpoints, FindExecutions
-from langcairn.cache import Caches
+from langcairn import executions, maintenance, operations
+from langcairn.backends.base import FindCheckpoints
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
-from langcairn.operations import Codec
+from langcairn.executions import Wanted
+from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
+from langcairn.security.encrypted import EncryptedBackend
+from langcairn.security.rotation import rotate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from datetime import datetime
+    from uuid import UUID
 
-    from langgraph.checkpoint.serde.base import SerializerProtocol
+    from typing_extensions import Unpack
 
     from langcairn.backends.base import Backend
-    from langcairn.operations import Operation
+    from langcairn.operations import Codec, Operation
+    from langcairn.options import StoreOptions
     from langcairn.records import Loaded
+    from langcairn.security.rotation import Rotation
+    from langcairn.thread_id import ThreadId
 
 T = TypeVar("T")
 # Inside the class, `list` is a method.
 _Checkpoints = list[Checkpoint]
 _Ids = list[str]
-
-DEFAULT_CACHE_BYTES = 64 * 2**20
 
 
 class CheckpointStore(Closing):
@@ -43,34 +47,30 @@ class CheckpointStore(Closing):
         StoreClosed: The store was closed.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        *,
-        serde: SerializerProtocol | None = None,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
-    ) -> None:
+    def __init__(self, backend: Backend, **options: Unpack[StoreOptions]) -> None:
         """Put a store on a backend, which it then owns.
 
         Args:
             backend: Where to store.
-            serde: How to serialize values; by default LangGraph's msgpack, loaded safely.
-            cache_bytes: How much to remember about executions used last [bytes, about].
+            **options: As in `StoreOptions`.
+
+        Raises:
+            ImportError: cryptography is not installed.
+            InvalidInput: An argument can't be used as it is.
+            StoreMisconfigured: The variable or file with the keys isn't there.
         """
-        if cache_bytes < 0:
-            raise InvalidInput(f"cache_bytes must not be negative: {cache_bytes}")
-        self.backend = backend
-        self.codec = Codec(serde, Caches(cache_bytes))
+        self.backend, self.codec = assembled(backend, options)
 
     # Running operations
 
-    def run(self, operation: Operation[T]) -> T:
-        """Run an operation to its end, blocking."""
+    def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
+        """Run an operation to its end, blocking; if not on the store's backend, on another one."""
+        execute = (backend or self.backend).execute
         try:
             request = next(operation)
             while True:
                 try:
-                    answer = self.backend.execute(request)
+                    answer = execute(request)
                 except BaseException as error:  # noqa: BLE001 -- handed to the operation, which may handle it
                     request = operation.throw(error)
                 else:
@@ -78,13 +78,14 @@ class CheckpointStore(Closing):
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # what the generator returns
 
-    async def arun(self, operation: Operation[T]) -> T:
-        """Run an operation to its end without blocking the event loop."""
+    async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
+        """Do as `run`, without blocking the event loop."""
+        aexecute = (backend or self.backend).aexecute
         try:
             request = next(operation)
             while True:
                 try:
-                    answer = await self.backend.aexecute(request)
+                    answer = await aexecute(request)
                 except BaseException as error:  # noqa: BLE001 -- as in run
                     request = operation.throw(error)
                 else:
@@ -231,16 +232,49 @@ class CheckpointStore(Closing):
             query = following
             limit = None if limit is None else limit - len(loaded)
 
-    def executions(self, *, after: str = "", limit: int | None = None) -> _Ids:
-        """Return the ids of the executions, in ascending order, behind ``after``.
+    def executions(
+        self,
+        *,
+        user_id: str | int | UUID | None = None,
+        session_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | ThreadId = "",
+        limit: int | None = None,
+    ) -> _Ids:
+        """Return the ids of the executions, in ascending order.
 
-        One whose last checkpoint was deleted stays until it is cleared.
+        One whose last checkpoint was deleted stays until it is cleared. With any of the first four
+        arguments, only those whose id is a `langcairn.ThreadId` are meant. They are in the order of
+        user, session type and time, and found by an index (docs/thread-ids.md says at what cost).
+
+        Args:
+            user_id: Only threads of this user. An int or UUID stands for its text.
+            session_type: Only threads of this session type.
+            since: Only threads made at this time or later.
+            until: Only threads made before this time.
+            after: Only executions whose id sorts behind this one, for reading on after a page.
+            limit: The most to return.
+
+        Raises:
+            InvalidInput: An argument is no user id, session type, time or text.
         """
-        return self.backend.execute(FindExecutions(after, limit))  # type: ignore[return-value]  # see FindExecutions
+        wanted = Wanted.of(user_id, session_type, since, until)
+        return self.run(executions.find(wanted, after, limit))
 
-    async def aexecutions(self, *, after: str = "", limit: int | None = None) -> _Ids:
+    async def aexecutions(
+        self,
+        *,
+        user_id: str | int | UUID | None = None,
+        session_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | ThreadId = "",
+        limit: int | None = None,
+    ) -> _Ids:
         """Do as `executions`."""
-        return await self.backend.aexecute(FindExecutions(after, limit))  # type: ignore[return-value]  # as above
+        wanted = Wanted.of(user_id, session_type, since, until)
+        return await self.arun(executions.find(wanted, after, limit))
 
     # Deleting
 
@@ -269,6 +303,38 @@ class CheckpointStore(Closing):
     async def aclear(self, execution_id: str) -> bool:
         """Do as `clear`."""
         return await self.arun(maintenance.clear(self.codec, valid_execution_id(execution_id)))
+
+    # Keys
+
+    def rotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
+        """Encrypt with the first key all that was encrypted with another one.
+
+        Others may use the store meanwhile, if they know the new key already. What is rewritten
+        stays so, so after an interruption it may simply be called again. When it has returned, and
+        no process writes with the old key any more, that key is not needed any longer.
+
+        Args:
+            progress: Called after each execution.
+
+        Returns:
+            How many rows, pending writes and chunks were rewritten.
+
+        Raises:
+            InvalidInput: The store isn't encrypted.
+            DecryptionFailed: Something can't be decrypted; what came before it is rewritten.
+        """
+        backend = self._encrypted()
+        return self.run(rotate(backend, progress), backend.inner)
+
+    async def arotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
+        """Do as `rotate_keys`."""
+        backend = self._encrypted()
+        return await self.arun(rotate(backend, progress), backend.inner)
+
+    def _encrypted(self) -> EncryptedBackend:
+        if not isinstance(self.backend, EncryptedBackend):
+            raise InvalidInput("this store isn't encrypted, so it has no keys to change")
+        return self.backend
 
     # Closing
 

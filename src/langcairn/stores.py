@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langcairn.backends.memory import MemoryBackend
 from langcairn.errors import InvalidInput
-from langcairn.store import DEFAULT_CACHE_BYTES, CheckpointStore
+from langcairn.options import StoreOptions
+from langcairn.store import CheckpointStore
 
 if TYPE_CHECKING:
     import os
     from datetime import timedelta
 
-    from langgraph.checkpoint.serde.base import SerializerProtocol
+    from typing_extensions import Unpack
 
     from langcairn.backends.base import Backend
     from langcairn.backends.postgres import PostgresBackend
@@ -23,17 +24,14 @@ if TYPE_CHECKING:
 class MemoryCheckpointStore(CheckpointStore):
     """Keeps checkpoints in this process' memory; they are lost with it."""
 
-    backend: MemoryBackend
-
-    def __init__(
-        self, *, serde: SerializerProtocol | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
-    ) -> None:
-        """Make an empty store; for the arguments see `CheckpointStore`."""
-        super().__init__(MemoryBackend(), serde=serde, cache_bytes=cache_bytes)
+    def __init__(self, **options: Unpack[StoreOptions]) -> None:
+        """Make an empty store; for the options see `StoreOptions`."""
+        self._memory = MemoryBackend()
+        super().__init__(self._memory, **options)
 
     def stored_bytes(self) -> int:
         """Return the bytes of all rows and chunks with their keys, without Python's overhead."""
-        return self.backend.stored_bytes()
+        return self._memory.stored_bytes()
 
 
 class FileCheckpointStore(CheckpointStore):
@@ -42,24 +40,20 @@ class FileCheckpointStore(CheckpointStore):
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        *,
-        serde: SerializerProtocol | None = None,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
         **options: Any,
     ) -> None:
         """Open a directory, which is made on first use; for the rest see `CheckpointStore`.
 
         Args:
             directory: Where the logs are.
-            serde: As for `CheckpointStore`.
-            cache_bytes: As for `CheckpointStore`.
-            **options: As for `langcairn.backends.file.FileBackend`.
+            **options: As in `StoreOptions`, and as for
+                `langcairn.backends.file.FileBackend`.
 
         Raises:
             InvalidInput: An argument can't be used as it is.
         """
-        backend = _backend("file", "FileBackend", directory, **options)
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        common = _common(options)
+        super().__init__(_backend("file", "FileBackend", directory, **options), **common)
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -73,8 +67,7 @@ class SqliteCheckpointStore(CheckpointStore):
         synchronous: Synchronous = "FULL",
         cache_size: int | None = None,
         busy_timeout: float | timedelta = 10.0,
-        serde: SerializerProtocol | None = None,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        **options: Unpack[StoreOptions],
     ) -> None:
         """Open a file, which is made on first use; for the rest see `CheckpointStore`.
 
@@ -86,8 +79,7 @@ class SqliteCheckpointStore(CheckpointStore):
                 loses nothing with any of them.
             cache_size: SQLite's page cache as its pragma takes it: pages, or if negative KiB.
             busy_timeout: How long to wait while other processes write [seconds].
-            serde: As for `CheckpointStore`.
-            cache_bytes: As for `CheckpointStore`.
+            **options: As in `StoreOptions`.
 
         Raises:
             InvalidInput: An argument can't be used as it is.
@@ -101,21 +93,16 @@ class SqliteCheckpointStore(CheckpointStore):
             cache_size=cache_size,
             busy_timeout=busy_timeout,
         )
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        super().__init__(backend, **options)
 
 
 class PostgresCheckpointStore(CheckpointStore):
     """Keeps checkpoints in tables of a PostgreSQL database (extra ``postgres``)."""
 
-    backend: PostgresBackend
-
     def __init__(
         self,
         conn_string: Any,
         table_name: str = "checkpoints",
-        *,
-        serde: SerializerProtocol | None = None,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
         **options: Any,
     ) -> None:
         """Connect to a database; for the rest see `CheckpointStore`.
@@ -124,16 +111,17 @@ class PostgresCheckpointStore(CheckpointStore):
             conn_string: As libpq has it, with the pool's options in it if you like; or a pool of
                 your own, or a tuple of a blocking and an async one.
             table_name: The table of checkpoints.
-            serde: As for `CheckpointStore`.
-            cache_bytes: As for `CheckpointStore`.
-            **options: As for `langcairn.backends.postgres.PostgresBackend`.
+            **options: As in `StoreOptions`, and as for
+                `langcairn.backends.postgres.PostgresBackend`.
 
         Raises:
             ImportError: psycopg is not installed.
             InvalidInput: An argument can't be used as it is.
         """
+        common = _common(options)
         backend = _backend("postgres", "PostgresBackend", conn_string, table_name, **options)
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        self._postgres = cast("PostgresBackend", backend)
+        super().__init__(backend, **common)
 
     def init_schema(self, partitions: int | None = None) -> None:
         """Make the tables, which otherwise happens on first use.
@@ -144,11 +132,11 @@ class PostgresCheckpointStore(CheckpointStore):
         Raises:
             StoreMisconfigured: The tables can't be made, or are there, divided otherwise.
         """
-        self.backend.init_schema(partitions)
+        self._postgres.init_schema(partitions)
 
     async def ainit_schema(self, partitions: int | None = None) -> None:
         """Do as `init_schema`."""
-        await self.backend.ainit_schema(partitions)
+        await self._postgres.ainit_schema(partitions)
 
 
 class RedisCheckpointStore(CheckpointStore):
@@ -160,8 +148,6 @@ class RedisCheckpointStore(CheckpointStore):
         *,
         prefix: str = "langgraph:",
         ttl: float | timedelta = 0,
-        serde: SerializerProtocol | None = None,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
         **options: Any,
     ) -> None:
         """Connect to servers; for the rest see `CheckpointStore`.
@@ -170,16 +156,22 @@ class RedisCheckpointStore(CheckpointStore):
             addr: ``host:port``, or a URL.
             prefix: What every key begins with.
             ttl: When an execution that is no longer written to expires [seconds]; 0: never.
-            serde: As for `CheckpointStore`.
-            cache_bytes: As for `CheckpointStore`.
-            **options: As for `langcairn.backends.redis.RedisBackend`.
+            **options: As in `StoreOptions`, and as for
+                `langcairn.backends.redis.RedisBackend`.
 
         Raises:
             ImportError: redis-py is not installed.
             InvalidInput: An argument can't be used as it is.
         """
+        common = _common(options)
         backend = _backend("redis", "RedisBackend", addr, prefix=prefix, ttl=ttl, **options)
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        super().__init__(backend, **common)
+
+
+def _common(options: dict[str, Any]) -> StoreOptions:
+    """Take the options out that every store has; what is left are those of the backend."""
+    names = StoreOptions.__annotations__.keys() & options.keys()
+    return cast("StoreOptions", {name: options.pop(name) for name in names})
 
 
 def _backend(module: str, name: str, *args: Any, **options: Any) -> Backend:

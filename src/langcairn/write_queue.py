@@ -84,7 +84,7 @@ class WriteQueue:
         self._encoding = threading.RLock()  # for the sessions; so the queue has their order
         self._lock = threading.RLock()  # for what follows; nobody waits for anything inside
         self._wake = threading.Condition(self._lock)
-        self._sessions = Sessions(self._store.codec.serde, self._limits.cache_bytes)
+        self._sessions = Sessions(self._store.codec, self._limits.cache_bytes)
         self._pending: deque[Save] = deque()  # ascending by number; those under way included
         self._bytes = 0  # of those that are pending
         self._accepted = 0

@@ -18,13 +18,10 @@ from langcairn import operations
 from langcairn.backends.base import Commit, FetchChunks, FindCheckpoints, FoundCheckpoint
 from langcairn.cache import Caches
 from langcairn.checkpoint import Checkpoint
-from langcairn.codec.chunks import seal
 from langcairn.operations import Codec, _CommitBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from langgraph.checkpoint.serde.base import SerializerProtocol
 
     from langcairn.backends.base import CheckpointRow, ChunkId
     from langcairn.codec.chunks import Payload
@@ -86,7 +83,7 @@ class Save:
     def sealed(self) -> list[tuple[ChunkId, bytes]]:
         """Return the chunks as they are stored. They are compressed here, once."""
         if self._sealed is None:
-            self._sealed = [(id, seal(payload)) for id, payload in self._chunks]
+            self._sealed = [(id, self.session.format.seal(payload)) for id, payload in self._chunks]
             self._chunks = []
         return self._sealed
 
@@ -98,14 +95,16 @@ class Session:
 
     Attributes:
         execution_id: The execution.
+        format: How its chunks are stored.
         size: The bytes that it keeps in memory, about.
     """
 
-    def __init__(self, serde: SerializerProtocol, execution_id: str) -> None:
+    def __init__(self, codec: Codec, execution_id: str) -> None:
         self.execution_id = execution_id
+        self.format = codec.format
         self.size = 0
         self._first = 0  # [bytes] of its first save
-        self._codec = Codec(serde, Caches(_ENDLESS))
+        self._codec = _with_caches_of_its_own(codec)
         self._epoch: int | None = None  # None: the next commit must carry everything
         self._made: dict[ChunkId, bytes] = {}
         self._over = False
@@ -177,7 +176,7 @@ class Session:
         """
         self._made.update(save.sealed())
         found = FoundCheckpoint(save.row, (), _AHEAD)
-        codec = Codec(self._codec.serde, Caches(_ENDLESS))
+        codec = _with_caches_of_its_own(self._codec)
         operation = operations.find(codec, FindCheckpoints(self.execution_id))
         try:
             request = next(operation)
@@ -197,12 +196,12 @@ class Sessions:
     """The sessions of the executions saved last, within a budget. One thread at a time.
 
     Args:
-        serde: What serializes values.
+        codec: How the store encodes.
         limit: How many bytes to keep in memory, beside what waits to be stored.
     """
 
-    def __init__(self, serde: SerializerProtocol, limit: int) -> None:
-        self._serde = serde
+    def __init__(self, codec: Codec, limit: int) -> None:
+        self._codec = codec
         self._limit = limit
         self._total = 0  # [bytes]
         self._by_execution: OrderedDict[str, Session] = OrderedDict()
@@ -213,7 +212,7 @@ class Sessions:
         session = self._by_execution.get(execution_id)
         if session is None or session.over:
             self.forget(execution_id)
-            session = Session(self._serde, execution_id)
+            session = Session(self._codec, execution_id)
         before = session.size
         save = session.encode(draft)
         self._total += session.size - before
@@ -228,3 +227,7 @@ class Sessions:
         session = self._by_execution.pop(execution_id, None)
         if session is not None:
             self._total -= session.size
+
+
+def _with_caches_of_its_own(codec: Codec) -> Codec:
+    return Codec(codec.serde, Caches(_ENDLESS, codec.format), codec.format)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.file_storage import FileStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    ExecutionsContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +27,10 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestExecutions(ExecutionsContract):
     pass
 
 

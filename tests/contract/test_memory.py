@@ -8,6 +8,7 @@ import pytest
 
 from langcairn.testing import (
     BackendContract,
+    ExecutionsContract,
     MemoryStorage,
     SaverContract,
     Storage,
@@ -25,6 +26,10 @@ def storage() -> Iterator[Storage]:
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestExecutions(ExecutionsContract):
     pass
 
 

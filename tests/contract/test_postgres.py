@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.postgres_server import PostgresServer
 from tests.postgres_storage import PostgresStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    ExecutionsContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
+def url() -> Iterator[str]:
+    """Where the stores are: a server of the tests' own, unless another one is given."""
+    if given := os.environ.get("LANGCAIRN_TEST_POSTGRES_URL"):
+        yield given
+        return
     server = PostgresServer()
     try:
-        yield server.start()
+        yield server.start().url()
     finally:
         server.remove()
 
 
 @pytest.fixture
-def storage(server: PostgresServer) -> Iterator[Storage]:
-    with PostgresStorage(server.url(), kept="contract") as storage:
+def storage(url: str) -> Iterator[Storage]:
+    prepare = os.environ.get("LANGCAIRN_TEST_POSTGRES_PREPARE") != "0"
+    with PostgresStorage(url, kept="contract", prepare=prepare) as storage:
         yield storage
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestExecutions(ExecutionsContract):
     pass
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    ExecutionsContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
+def url() -> Iterator[str]:
+    """Where the stores are: a server of the tests' own, unless another one is given."""
+    if given := os.environ.get("LANGCAIRN_TEST_REDIS_URL"):
+        yield given
+        return
     with ValkeyServer() as server:
-        yield server
+        yield server.url
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +39,16 @@ def cluster() -> Iterator[ValkeyCluster]:
 
 
 @pytest.fixture
-def storage(server: ValkeyServer) -> Iterator[Storage]:
-    with server.client() as client, RedisStorage(server.url, client) as storage:
+def storage(url: str) -> Iterator[Storage]:
+    with redis.Redis.from_url(url) as client, RedisStorage(url, client) as storage:
         yield storage
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestExecutions(ExecutionsContract):
     pass
 
 
@@ -45,6 +61,13 @@ class TestSaver(SaverContract):
 
 
 class TestBackendOnCluster(BackendContract):
+    @pytest.fixture
+    def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
+        with cluster.client() as client, RedisStorage(cluster.url, client) as storage:
+            yield storage
+
+
+class TestExecutionsOnCluster(ExecutionsContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
         with cluster.client() as client, RedisStorage(cluster.url, client) as storage:

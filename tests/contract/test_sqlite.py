@@ -8,6 +8,7 @@ import pytest
 
 from langcairn.testing import (
     BackendContract,
+    ExecutionsContract,
     SaverContract,
     SqliteStorage,
     Storage,
@@ -26,6 +27,10 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 class TestBackend(BackendContract):
+    pass
+
+
+class TestExecutions(ExecutionsContract):
     pass
 
 

@@ -1,16 +1,20 @@
-"""`python -m tests.torture --store URL --kills N`: crash tests in large, with a table of counts."""
+"""`python -m tests.torture --kills N --store STORE`: crash tests in large, and their counts."""
 
 from __future__ import annotations
 
 import argparse
 import random
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tests.torture.ledger import Failure
 from tests.torture.referee import Referee
+from tests.torture.servers import STORES, target
 
 
 def main() -> int:
@@ -20,31 +24,44 @@ def main() -> int:
         description="Kill processes that write to a store, and see that nothing is lost.",
     )
     parser.add_argument(
-        "--store", action="append", required=True, metavar="URL",
-        help="as langcairn.open_store takes it; may be repeated",
+        "--store", action="append", metavar="STORE",
+        help=f"one of {', '.join(STORES)} (default: all of these, servers of their own included),"
+        " or a URL as langcairn.open_store takes it; may be repeated",
     )  # fmt: skip
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="(default: 200)")
-    parser.add_argument("--seed", type=int, default=random.randrange(2**32), metavar="N")
+    parser.add_argument(
+        "--seed", type=int, default=random.randrange(2**32), metavar="N",
+        help="of moments and victims, as a run before has printed it",
+    )  # fmt: skip
     options = parser.parse_args()
     console = Console()
-    console.print(f"seed {options.seed}")
-    columns: dict[str, dict[str, int]] = {}
-    failed = False
-    for url in options.store:
-        with Referee(url, options.seed) as referee:
+    console.print(f"seed {options.seed}", highlight=False)
+    columns: dict[str, dict[str, float]] = {}
+    failed = []
+    for store in options.store or STORES:
+        begun = time.monotonic()
+        with (
+            tempfile.TemporaryDirectory(prefix="langcairn-torture-") as directory,
+            target(store, Path(directory)) as (url, server),
+            Referee(url, options.seed, server) as referee,
+        ):
             try:
-                _run(referee, url, options.kills)
+                _run(referee, store, options.kills)
             except Failure as failure:
-                console.print(f"[bold red]{url}[/]: {failure}", highlight=False)
-                failed = True
-        columns[url] = dict(referee.counts)
+                console.print(f"[bold red]{store}[/]: {failure}", highlight=False)
+                failed.append(store)
+        columns[store] = {**referee.counts, "seconds": time.monotonic() - begun}
     console.print(_table(columns))
+    for store in failed:
+        console.print(f"[bold red]{store} failed[/]; once more: python -m tests.torture"
+                      f" --store {store} --kills {options.kills} --seed {options.seed}",
+                      highlight=False, soft_wrap=True)  # fmt: skip
     return 1 if failed else 0
 
 
-def _run(referee: Referee, url: str, kills: int) -> None:
+def _run(referee: Referee, store: str, kills: int) -> None:
     shown = (
-        TextColumn(url.partition(":")[0]),
+        TextColumn(store.partition(":")[0]),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -57,13 +74,13 @@ def _run(referee: Referee, url: str, kills: int) -> None:
         referee.run(kills, lambda: progress.update(task, advance=1, refresh=True))
 
 
-def _table(columns: dict[str, dict[str, int]]) -> Table:
+def _table(columns: dict[str, dict[str, float]]) -> Table:
     table = Table(title="Crash tests")
     table.add_column("")
-    for url in columns:
-        table.add_column(url.partition(":")[0], justify="right")
+    for store in columns:
+        table.add_column(store.partition(":")[0], justify="right")
     for name in sorted({name for counts in columns.values() for name in counts}):
-        table.add_row(name, *(f"{counts.get(name, 0):,}" for counts in columns.values()))
+        table.add_row(name, *(f"{counts.get(name, 0):,.0f}" for counts in columns.values()))
     return table
 
 

@@ -8,6 +8,7 @@ import random
 import selectors
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from tests.torture import workers
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from langgraph.checkpoint.base import CheckpointTuple
+    from tests.torture.servers import Server
 
 WRITERS = 3
 PATIENCE = 30.0
 """How long a store may be unavailable to the referee, who has no worker to blame. [s]"""
 _COMPARED = 5
 """Executions that are compared after each kill; all of them are at the end."""
+_TURN = 5
+"""Of so many kills one hits the server."""
+_LONGEST_OUTAGE = 0.5
+"""Before the server is started again. [s]"""
 _LIVES = 3
 """Lives of a writer in which it continues the same runs."""
 
@@ -48,14 +54,13 @@ class Referee:
     Args:
         url: The store, empty or not.
         seed: Of the moments and victims. The run isn't repeatable for all that: processes are not.
-        disturb: Called now and then between two kills, to disturb the store itself (as by
-            restarting its server). The store must be available again afterwards.
+        server: The store's own, which every fifth kill hits.
     """
 
-    def __init__(self, url: str, seed: int, disturb: Callable[[], None] | None = None) -> None:
+    def __init__(self, url: str, seed: int, server: Server | None = None) -> None:
         self._url = url
         self._chance = random.Random(seed)
-        self._disturb = disturb
+        self._server = server
         self._ledger = Ledger()
         self._workers: dict[int, Worker] = {}  # by pipe
         self._selector = selectors.DefaultSelector()
@@ -68,7 +73,7 @@ class Referee:
         return self._ledger.counts
 
     def run(self, kills: int, after_each: Callable[[], None] = lambda: None) -> None:
-        """Kill workers so many times, and compare each time.
+        """Kill workers or the server so many times, and compare each time.
 
         Raises:
             Failure: The store broke a promise.
@@ -79,19 +84,31 @@ class Referee:
         self._start("reader", 0)
         for number in range(kills):
             self._listen(self._chance.uniform(0.02, 0.25))
-            if self._disturb is not None and number % 10 == 9:
-                self._disturb()
-                self.counts["times the store itself was disturbed"] += 1
-            victim = self._chance.choice(list(self._workers.values()))
-            self._kill(victim)
-            self.counts[f"kills of a {victim.role}"] += 1
+            if self._server is not None and number % _TURN == _TURN - 1:
+                self._crash(self._server)
+            else:
+                self._replace()
             known = self._ledger.executions()
             self._compare(self._chance.sample(known, min(_COMPARED, len(known))))
-            self._start(victim.role, victim.slot)
             after_each()
         for worker in list(self._workers.values()):
             self._kill(worker)
         self._compare(self._ledger.executions())
+
+    def _crash(self, server: Server) -> None:
+        """Kill the server and start it again. Half the time a worker dies while it is away."""
+        self.counts[server.crash(self._chance)] += 1
+        self._listen(self._chance.uniform(0, _LONGEST_OUTAGE))
+        if self._chance.random() < 0.5:
+            self._replace()
+        server.start()
+
+    def _replace(self) -> None:
+        """Kill a worker and start another one in its place."""
+        victim = self._chance.choice(list(self._workers.values()))
+        self._kill(victim)
+        self.counts[f"kills of a {victim.role}"] += 1
+        self._start(victim.role, victim.slot)
 
     # Processes
 
@@ -110,17 +127,19 @@ class Referee:
     def _be_worker(self, role: str, slot: int, seed: int, writing: int) -> None:
         """Do a worker's work, in a process just forked; never returns."""
         pipe = workers.Pipe(writing)
-        url = self._url
+        # Some give up while the server starts again, others try until it has.
+        patience = {} if self._server is None else {"deadline": (0.2, 30.0)[seed % 2]}
+        opened = partial(open_store, self._url, **patience)
         for reading in self._workers:
             os.close(reading)
         match role:
             case "writer":
                 name = f"{slot}-{self._lives // _LIVES}"
-                workers.guarded(pipe, lambda: workers.write(url, pipe, name, seed))
+                workers.guarded(pipe, lambda: workers.write(opened, pipe, name, seed))
             case "keeper":
-                workers.guarded(pipe, lambda: workers.keep(url, pipe, seed))
+                workers.guarded(pipe, lambda: workers.keep(opened, pipe, seed))
             case _:
-                workers.guarded(pipe, lambda: workers.read(url, pipe, seed))
+                workers.guarded(pipe, lambda: workers.read(opened, pipe, seed))
         os._exit(1)
 
     def _kill(self, worker: Worker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
@@ -17,12 +18,18 @@ from typing import TYPE_CHECKING, Any
 from langgraph.checkpoint.base.id import uuid6
 from tests.torture.states import SEAL, change, first, is_sound
 
-from langcairn import open_store
 from langcairn.errors import StoreUnavailable
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.testing.calling import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from langgraph.checkpoint.base import CheckpointTuple
+
+    from langcairn.store import CheckpointStore
+
+    Opened = Callable[[], CheckpointStore]
 
 LONGEST_RUN = 40
 """Puts to an execution before its writer begins another. [checkpoints]"""
@@ -59,9 +66,9 @@ def config_of(execution_id: str, namespace: str | None = None, id: str | None = 
     return {"configurable": {name: value for name, value in place.items() if value is not None}}
 
 
-def write(url: str, pipe: Pipe, name: str, seed: int) -> None:
+def write(opened: Opened, pipe: Pipe, name: str, seed: int) -> None:
     """Put states for ever, in two threads."""
-    with open_store(url) as store:
+    with opened() as store:
         saver = CheckpointSaver(store)
         tasks = [partial(_keep_writing, saver, pipe, f"{name}-{n}", seed + n) for n in range(2)]
         _in_threads(pipe, tasks)
@@ -70,15 +77,17 @@ def write(url: str, pipe: Pipe, name: str, seed: int) -> None:
 def _keep_writing(saver: CheckpointSaver, pipe: Pipe, name: str, seed: int) -> None:
     """Put to a run of one's own, and to one that all writers share."""
     chance = random.Random(seed)
-    writers = [_Writer(saver, pipe, f"run-{name}", ""), _Writer(saver, pipe, "shared", name)]
-    while True:
-        writers[chance.random() < 0.3].step(chance)
+    with asyncio.Runner() as runner:
+        caller = Caller(saver, chance.choice((None, runner)))
+        writers = [_Writer(caller, pipe, f"run-{name}", ""), _Writer(caller, pipe, "shared", name)]
+        while True:
+            writers[chance.random() < 0.3].step(chance)
 
 
 class _Writer:
     """Goes on from the last checkpoint in its place, and to a new execution when a run is long."""
 
-    def __init__(self, saver: CheckpointSaver, pipe: Pipe, name: str, namespace: str) -> None:
+    def __init__(self, saver: Caller, pipe: Pipe, name: str, namespace: str) -> None:
         self._saver = saver
         self._pipe = pipe
         self._name = name
@@ -91,7 +100,7 @@ class _Writer:
         self._values = first()
         self._versions: dict[str, int] = {}
         self._changed = set(self._values)
-        found = self._saver.get_tuple(self._config())
+        found = self._last_one()
         if found is not None:
             self._last = found.checkpoint["id"]
             self._values = found.checkpoint["channel_values"]
@@ -99,6 +108,15 @@ class _Writer:
             self._changed = set()
             if not is_sound(self._values):
                 raise AssertionError(f"{self._last} of {self._execution_id} is a wrong state")
+
+    def _last_one(self) -> CheckpointTuple | None:
+        while True:
+            try:
+                found: CheckpointTuple | None = self._saver.get_tuple(self._config())
+            except StoreUnavailable:
+                self._pipe.tell("unavailable")
+            else:
+                return found
 
     @property
     def _execution_id(self) -> str:
@@ -135,10 +153,10 @@ class _Writer:
                 self._saver.put_writes(self._config(id), [("out", value)], "task")
 
 
-def keep(url: str, pipe: Pipe, seed: int) -> None:
+def keep(opened: Opened, pipe: Pipe, seed: int) -> None:
     """Remove checkpoints for ever: one, the old ones of an execution, or all."""
     chance = random.Random(seed)
-    with open_store(url) as store:
+    with opened() as store:
         saver = CheckpointSaver(store)
         while True:
             time.sleep(chance.random() * 0.01)
@@ -170,10 +188,10 @@ def _remove_something(saver: CheckpointSaver, pipe: Pipe, chance: random.Random)
             saver.delete_thread(execution_id)
 
 
-def read(url: str, pipe: Pipe, seed: int) -> None:
+def read(opened: Opened, pipe: Pipe, seed: int) -> None:
     """Read for ever, and see that every state is one that was put."""
     chance = random.Random(seed)
-    with open_store(url) as store:
+    with opened() as store:
         saver = CheckpointSaver(store)
         while True:
             try:

@@ -142,10 +142,18 @@ class FetchChunks(NamedTuple):
 
 
 class FindExecutions(NamedTuple):
-    """Read the ids of executions in ascending order, behind ``after``. Answer: a list of str."""
+    """Read the ids of executions in a range. Answer: a list of str.
+
+    They are in ascending order as Python compares strings, which is that of their bytes in UTF-8.
+    The range is found by an index and read no farther than to ``limit``: a caller may ask for one
+    id out of a million as often as it likes. (Plain files have to list their directory.)
+    """
 
     after: str = ""
+    """Only ids behind this text, which need not be one."""
     limit: int | None = None
+    before: str | None = None
+    """Only ids before this text, likewise."""
 
 
 class Remove(NamedTuple):
@@ -183,6 +191,22 @@ class Sweep(NamedTuple):
     chunks: Sequence[ChunkId]
 
 
+class Rewrite(NamedTuple):
+    """Store what is stored in another form: encrypted with another key, packed otherwise, moved.
+
+    To whoever reads it, it means the same, so the epoch stays. What isn't stored (any more) is
+    left out, and so is a row that isn't as it was read. Answer: None.
+    """
+
+    execution_id: str
+    chunks: Sequence[tuple[ChunkId, bytes]] = ()
+    """Ids and the new data."""
+    checkpoints: Sequence[tuple[CheckpointRow, CheckpointRow]] = ()
+    """Each as it was read and as it is to be. Only state, metadata and graph may differ."""
+    writes: Sequence[tuple[WriteRow, WriteRow]] = ()
+    """Likewise. Only the value may differ."""
+
+
 class Clear(NamedTuple):
     """Remove everything of one execution. Answer: True if there was something."""
 
@@ -198,6 +222,7 @@ Request = (
     | Remove
     | FindOldChunks
     | Sweep
+    | Rewrite
     | Clear
 )
 

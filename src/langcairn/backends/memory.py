@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -21,6 +21,7 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Rewrite,
     Sweep,
     WriteRow,
     next_epoch,
@@ -50,6 +51,36 @@ class _Execution:
         self.chunks: dict[ChunkId, tuple[int, bytes]] = {}  # epoch of the last commit, data
 
 
+class _SortedIds:
+    """Ids of executions, which are put in order when somebody asks: adding one costs no search."""
+
+    def __init__(self) -> None:
+        self._sorted: list[str] = []
+        self._fresh: set[str] = set()
+
+    def add(self, id: str) -> None:
+        """Add an id that isn't there."""
+        self._fresh.add(id)
+
+    def remove(self, id: str) -> None:
+        """Remove an id that is there."""
+        if id in self._fresh:
+            self._fresh.remove(id)
+        else:
+            del self._sorted[bisect_left(self._sorted, id)]
+
+    def between(self, query: FindExecutions) -> list[str]:
+        """Return those in a range."""
+        ids = self._sorted
+        if self._fresh:
+            ids += sorted(self._fresh)
+            ids.sort()  # two runs, which it merges
+            self._fresh.clear()
+        start = bisect_right(ids, query.after)
+        end = len(ids) if query.before is None else bisect_left(ids, query.before)
+        return ids[start : end if query.limit is None else min(end, start + max(query.limit, 0))]
+
+
 class MemoryBackend(Backend):
     """Rows and chunks in dicts, one set per execution.
 
@@ -59,6 +90,7 @@ class MemoryBackend(Backend):
 
     def __init__(self) -> None:
         self._executions: dict[str, _Execution] = {}
+        self._ids = _SortedIds()  # of the executions
         self._by_id: dict[str, set[_Key]] = {}  # checkpoint id to (execution_id, namespace)
         self._lock = threading.Lock()
         self._closed = False
@@ -71,6 +103,7 @@ class MemoryBackend(Backend):
             Remove: self._remove,
             FindOldChunks: self._old_chunks,
             Sweep: self._sweep,
+            Rewrite: self._rewrite,
             Clear: self._clear,
         }
 
@@ -91,6 +124,7 @@ class MemoryBackend(Backend):
         with self._lock:
             self._closed = True
             self._executions.clear()
+            self._ids = _SortedIds()
             self._by_id.clear()
 
     @override
@@ -115,6 +149,7 @@ class MemoryBackend(Backend):
             if commit.epoch is not None:
                 raise StaleEpoch("the execution was cleared")
             execution = self._executions[commit.execution_id] = _Execution(next_epoch())
+            self._ids.add(commit.execution_id)
         elif commit.epoch is not None and commit.epoch != execution.epoch:
             raise StaleEpoch("chunks of the execution were removed")
         replaced = [self._put(execution, row) for row in commit.checkpoints]
@@ -227,8 +262,7 @@ class MemoryBackend(Backend):
         return {id: chunks[id][1] for id in query.ids if id in chunks}
 
     def _find_executions(self, query: FindExecutions) -> list[str]:
-        ids = sorted(id for id in self._executions if id > query.after)
-        return ids if query.limit is None else ids[: max(query.limit, 0)]
+        return self._ids.between(query)
 
     def _remove(self, request: Remove) -> int | None:
         execution = self._executions.get(request.execution_id)
@@ -266,10 +300,27 @@ class MemoryBackend(Backend):
                 del execution.chunks[id]
         return True
 
+    def _rewrite(self, request: Rewrite) -> None:
+        execution = self._executions.get(request.execution_id)
+        if execution is None:
+            return
+        for id, data in request.chunks:
+            if id in execution.chunks:
+                execution.chunks[id] = (execution.chunks[id][0], data)
+        for old, new in request.checkpoints:
+            key = (old.namespace, old.id)
+            if execution.checkpoints.get(key) == old:
+                execution.checkpoints[key] = new
+        for before, after in request.writes:
+            rows = execution.writes.get((before.namespace, before.checkpoint_id), {})
+            if rows.get((before.task_id, before.idx)) == before:
+                rows[before.task_id, before.idx] = after
+
     def _clear(self, request: Clear) -> bool:
         execution = self._executions.pop(request.execution_id, None)
         if execution is None:
             return False
+        self._ids.remove(request.execution_id)
         for namespace, id in execution.checkpoints:
             self._forget(id, request.execution_id, namespace)
         return True

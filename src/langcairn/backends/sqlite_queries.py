@@ -20,6 +20,7 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Rewrite,
     Sweep,
     WriteRow,
     next_epoch,
@@ -92,8 +93,13 @@ _SQL = {
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
             AND epoch < ?""",
     "executions": """
-        SELECT execution_id FROM {executions} WHERE execution_id > ?
-        ORDER BY execution_id LIMIT ?""",
+        SELECT execution_id FROM {executions} WHERE execution_id > :after
+        ORDER BY execution_id LIMIT :limit""",
+    # Not one statement with "OR :before IS NULL": that would look at every id up to the last one.
+    "executions before": """
+        SELECT execution_id FROM {executions}
+        WHERE execution_id > :after AND execution_id < :before
+        ORDER BY execution_id LIMIT :limit""",
     "execution": "SELECT number, epoch FROM {executions} WHERE execution_id = ?",
     "add execution": "INSERT INTO {executions} (execution_id, epoch) VALUES (?, ?)",
     "set epoch": "UPDATE {executions} SET epoch = ? WHERE number = ?",
@@ -130,6 +136,14 @@ _SQL = {
     "sweep": """
         DELETE FROM {chunks} WHERE execution = ? AND epoch < ?
             AND id IN (SELECT value FROM json_each(?))""",
+    "rewrite chunk": "UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ?",
+    "rewrite checkpoint": """
+        UPDATE {checkpoints} SET state = ?, metadata = ?, graph = ?
+        WHERE execution_id = ? AND namespace = ? AND id = ?
+            AND state = ? AND metadata = ? AND graph = ?""",
+    "rewrite write": """
+        UPDATE {writes} SET value = ? WHERE execution = ? AND namespace = ? AND checkpoint_id = ?
+            AND task_id = ? AND idx = ? AND value = ?""",
     "clear checkpoints": "DELETE FROM {checkpoints} WHERE execution_id = ?",
     "clear writes": "DELETE FROM {writes} WHERE execution = ?",
     "clear chunks": "DELETE FROM {chunks} WHERE execution = ?",
@@ -154,6 +168,7 @@ class Queries:
             Commit: self._commit,
             Remove: self._remove,
             Sweep: self._sweep,
+            Rewrite: self._rewrite,
             Clear: self._clear,
         }
         self.readers: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
@@ -235,6 +250,20 @@ class Queries:
         connection.execute(self._sql["sweep"], (number, epoch, json.dumps(list(sweep.chunks))))
         return True
 
+    def _rewrite(self, connection: sqlite3.Connection, rewrite: Rewrite) -> None:
+        number, _ = self._execution(connection, rewrite.execution_id)
+        connection.executemany(
+            self._sql["rewrite chunk"], [(data, number, id) for id, data in rewrite.chunks]
+        )
+        connection.executemany(
+            self._sql["rewrite checkpoint"],
+            [(*_json(new), *old[:3], *_json(old)) for old, new in rewrite.checkpoints],
+        )
+        connection.executemany(
+            self._sql["rewrite write"],
+            [(new[7].decode(), number, *old[1:5], old[7].decode()) for old, new in rewrite.writes],
+        )
+
     def _clear(self, connection: sqlite3.Connection, clear: Clear) -> bool:
         sql = self._sql
         number, _ = self._execution(connection, clear.execution_id)
@@ -304,9 +333,15 @@ class Queries:
         return [chunk for (chunk,) in rows]
 
     def _find_executions(self, connection: sqlite3.Connection, find: FindExecutions) -> list[str]:
+        sql = self._sql["executions" if find.before is None else "executions before"]
         limit = -1 if find.limit is None else max(find.limit, 0)
-        rows = connection.execute(self._sql["executions"], (find.after, limit)).fetchall()
+        values = {"after": find.after, "before": find.before, "limit": limit}
+        rows = connection.execute(sql, values).fetchall()
         return [execution_id for (execution_id,) in rows]
+
+
+def _json(row: CheckpointRow) -> tuple[str, str, str]:
+    return row.state.decode(), row.metadata.decode(), row.graph.decode()
 
 
 def _columns(row: CheckpointRow) -> tuple[object, ...]:

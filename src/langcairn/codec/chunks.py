@@ -16,17 +16,24 @@ from __future__ import annotations
 import threading
 from binascii import b2a_base64
 from enum import IntEnum
+from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import zstandard
 
-from langcairn.errors import CorruptData
+from langcairn.errors import CorruptData, DecryptionFailed, InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langcairn.backends.base import ChunkId
 
+T = TypeVar("T")
+
 ID_LENGTH = 22  # [characters]
+# How an encrypted chunk begins: with what is no kind.
+ENVELOPE = b"\xce"
 _HASH_BYTES = 16
 _RAW, _ZSTD = 0, 1
 # Below this, compression gains little (a frame has its own header, and short texts repeat little)
@@ -34,7 +41,7 @@ _RAW, _ZSTD = 0, 1
 _WORTH_COMPRESSING = 480  # [bytes]
 # 3 is zstd's default: on 6 kB of text 20 µs and 59 % of the size; level 1 takes 14 µs for 58 %,
 # but falls behind on JSON and code.
-_LEVEL = 3
+DEFAULT_LEVEL = 3
 # PostgreSQL's largest field is 1 GB and Redis' largest value 512 MB. A forged header that claims
 # more is refused before memory is reserved for it.
 _LARGEST_PAYLOAD = 1 << 30  # [bytes]
@@ -59,8 +66,22 @@ class Kind(IntEnum):
 _HASHES = {kind: blake2b(digest_size=_HASH_BYTES, person=b"cairn%d" % kind).copy for kind in Kind}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _KINDS = {int(kind): kind for kind in Kind}
-# zstandard's objects must not be used by two threads at once, and making one costs 10 µs.
-_per_thread = threading.local()
+
+
+class _PerThread(threading.local, Generic[T]):
+    """One object for each thread: zstandard's mustn't be shared, and making one costs 10 µs."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: T | None = None
+
+    def get(self) -> T:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+_decompressors = _PerThread(zstandard.ZstdDecompressor)
 
 
 class Payload(NamedTuple):
@@ -70,38 +91,77 @@ class Payload(NamedTuple):
     data: bytes
 
 
-def chunk_id(payload: Payload) -> ChunkId:
+class ChunkFormat:
+    """How the chunks of a store are named, packed and checked.
+
+    Args:
+        level: Of zstd's compression, from -7 (fast) to 22 (small).
+        secret: If backends keep chunks encrypted: from an execution to the key of its ids, so that
+            equal content can't be recognised by them. What such a backend returns is authentic.
+    """
+
+    def __init__(
+        self, level: int = DEFAULT_LEVEL, secret: Callable[[str], bytes] | None = None
+    ) -> None:
+        if type(level) is not int or not -7 <= level <= 22:
+            raise InvalidInput(f"compression={level!r}: zstd has the levels -7 to 22")
+        self._secret = secret
+        self._compressors = _PerThread(lambda: zstandard.ZstdCompressor(level=level))
+
+    def namer(self, execution_id: str) -> Callable[[Payload], ChunkId]:
+        """Return what gives the content of an execution its ids."""
+        if self._secret is None:
+            return chunk_id
+        return partial(chunk_id, key=self._secret(execution_id))
+
+    def seal(self, payload: Payload) -> bytes:
+        """Return the bytes to store for this content."""
+        kind, data = payload
+        if len(data) >= _WORTH_COMPRESSING:
+            packed = self._compressors.get().compress(data)
+            if len(packed) < len(data):
+                return bytes((kind, _ZSTD)) + packed
+        return bytes((kind, _RAW)) + data
+
+    def unseal(self, id: ChunkId, sealed: bytes) -> Payload:
+        """Return the content of a stored chunk.
+
+        Raises:
+            CorruptData: The bytes aren't those that were stored under this id.
+        """
+        payload = _opened(id, sealed)
+        # Behind encryption nothing but what was stored under this id comes so far, and after the
+        # keys have been changed the ids are still those made with the old ones.
+        if self._secret is None and chunk_id(payload) != id:
+            raise CorruptData(f"chunk {id} holds other content than was stored under its hash")
+        return payload
+
+
+def chunk_id(payload: Payload, key: bytes = b"") -> ChunkId:
     """Return the id under which this content is stored."""
-    content = _HASHES[payload.kind]()
+    if key:
+        person = b"cairn%d" % payload.kind
+        content = blake2b(digest_size=_HASH_BYTES, key=key, person=person)
+    else:
+        content = _HASHES[payload.kind]()
     content.update(payload.data)
     text = b2a_base64(content.digest(), newline=False).translate(_URL_SAFE)
     return text[:ID_LENGTH].decode()  # type: ignore[return-value]  # NewType of str
 
 
-def seal(payload: Payload) -> bytes:
-    """Return the bytes to store for this content."""
-    kind, data = payload
-    if len(data) >= _WORTH_COMPRESSING:
-        packed = _compressor().compress(data)
-        if len(packed) < len(data):
-            return bytes((kind, _ZSTD)) + packed
-    return bytes((kind, _RAW)) + data
+def encrypted(what: str) -> DecryptionFailed:
+    """Return the error for something encrypted that came to where no key is."""
+    return DecryptionFailed(f"{what} is encrypted: open the store with its key (encryption=…)")
 
 
-def unseal(id: ChunkId, sealed: bytes) -> Payload:
-    """Return the content of a stored chunk.
-
-    Raises:
-        CorruptData: The bytes aren't those that were stored under this id.
-    """
+def _opened(id: ChunkId, sealed: bytes) -> Payload:
+    if sealed.startswith(ENVELOPE):
+        raise encrypted(f"chunk {id}")
     if len(sealed) < 2 or (kind := _KINDS.get(sealed[0])) is None or sealed[1] > _ZSTD:
         raise CorruptData(f"chunk {id} has no valid header; it was damaged or not written by us")
     body = memoryview(sealed)[2:]
     data = bytes(body) if sealed[1] == _RAW else _decompress(id, body)
-    payload = Payload(kind, data)
-    if chunk_id(payload) != id:
-        raise CorruptData(f"chunk {id} holds other content than was stored under its hash")
-    return payload
+    return Payload(kind, data)
 
 
 def _decompress(id: ChunkId, body: memoryview) -> bytes:
@@ -109,22 +169,6 @@ def _decompress(id: ChunkId, body: memoryview) -> bytes:
         size = zstandard.frame_content_size(body)
         if not 0 <= size <= _LARGEST_PAYLOAD:
             raise CorruptData(f"chunk {id} claims a size of {size} bytes, which no chunk has")
-        return _decompressor().decompress(body)
+        return _decompressors.get().decompress(body)
     except zstandard.ZstdError as error:
         raise CorruptData(f"chunk {id} can't be decompressed: it was damaged") from error
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    try:
-        return _per_thread.compressor  # type: ignore[no-any-return]  # threading.local has no types
-    except AttributeError:
-        _per_thread.compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        return _per_thread.compressor  # type: ignore[no-any-return]  # as above
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    try:
-        return _per_thread.decompressor  # type: ignore[no-any-return]  # as above
-    except AttributeError:
-        _per_thread.decompressor = zstandard.ZstdDecompressor()
-        return _per_thread.decompressor  # type: ignore[no-any-return]  # as above

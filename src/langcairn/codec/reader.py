@@ -19,7 +19,7 @@ from langgraph.checkpoint.serde.types import (
 )
 
 from langcairn.backends.base import ChunkId
-from langcairn.codec.chunks import ID_LENGTH, Kind, Payload, unseal
+from langcairn.codec.chunks import ID_LENGTH, ChunkFormat, Kind, Payload, encrypted
 from langcairn.codec.messages import MessageTemplate
 from langcairn.codec.nodes import MARK, Node
 from langcairn.codec.serde import SafeSerializer
@@ -47,15 +47,19 @@ class _Chunks(dict["ChunkId", Any]):
 class Content:
     """Opened chunks of one execution, ready to be made into values.
 
+    Args:
+        format: How they are stored.
+
     Attributes:
         pages: Parsed page chunks.
         leaves: Messages as templates, strings as they are, all else as bytes with their kind:
             whoever gets a value gets objects of his own.
     """
 
-    __slots__ = ("leaves", "pages")
+    __slots__ = ("_format", "leaves", "pages")
 
-    def __init__(self) -> None:
+    def __init__(self, format: ChunkFormat) -> None:
+        self._format = format
         self.pages: dict[ChunkId, Node] = _Chunks()
         self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = _Chunks()
 
@@ -65,7 +69,15 @@ class Content:
         Raises:
             CorruptData: It isn't what was stored under this id.
         """
-        kind, data = unseal(id, sealed)
+        return self.keep(id, self._format.unseal(id, sealed))
+
+    def keep(self, id: ChunkId, payload: Payload) -> int:
+        """Keep an opened chunk. Returns the bytes that this takes, about.
+
+        Raises:
+            CorruptData: It is not of the form that its kind has.
+        """
+        kind, data = payload
         if kind is Kind.PAGE:
             self.pages[id] = _page(parse(data, f"page {id}"))
         elif kind is Kind.MESSAGE:
@@ -161,7 +173,7 @@ class Reader:
                 }
             case ["o", *keys] if len(keys) == len(node) - 1:
                 return {key: self._build(_member(node, key)) for key in keys}
-        raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+        raise _unknown(marker)
 
     def _counted(self, members: Any) -> Any:
         """Count members that are about to be made, as pages that repeat can say very many."""
@@ -277,7 +289,7 @@ class _Walk:
             case ["m" | "u", _]:
                 pass
             case _:
-                raise CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
+                raise _unknown(marker)
         return ()
 
     def _open(self, ids: Iterable[ChunkId], role: int = 0) -> list[Node]:
@@ -346,6 +358,12 @@ def parse(data: bytes, what: str) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise CorruptData(f"{what} is damaged: it isn't JSON ({error})") from error
+
+
+def _unknown(marker: Any) -> CorruptData:
+    if type(marker) is list and marker[:1] == ["e"]:
+        return encrypted("a state or a pending write")
+    return CorruptData(f"a stored node has an unknown form: {str(marker)[:80]}")
 
 
 def _member(node: dict[str, Node], key: Any) -> Node:

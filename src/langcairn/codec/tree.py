@@ -40,7 +40,7 @@ from langcairn.codec.serde import SafeSerializer
 from langcairn.errors import CairnError, Unserializable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -123,7 +123,10 @@ class Encoder:
             `Encoded` are not among them.
     """
 
-    def __init__(self, serde: SerializerProtocol) -> None:
+    def __init__(
+        self, serde: SerializerProtocol, namer: Callable[[Payload], ChunkId] = chunk_id
+    ) -> None:
+        self._name = namer
         self._safe = serde if isinstance(serde, SafeSerializer) else None
         self._serde = serde
         self.chunks: dict[ChunkId, Payload] = {}
@@ -223,7 +226,7 @@ class Encoder:
         return Encoded(kind, Ref(self._store(payload)), _REF_WEIGHT, seen)
 
     def _store(self, payload: Payload) -> ChunkId:
-        id = chunk_id(payload)
+        id = self._name(payload)
         self.chunks[id] = payload
         return id
 

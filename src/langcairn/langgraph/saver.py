@@ -24,7 +24,6 @@ from langcairn.closing import Closing
 from langcairn.errors import InvalidInput
 from langcairn.langgraph.delta import delta_history
 from langcairn.opening import open_store
-from langcairn.operations import Codec
 from langcairn.records import Draft, valid_execution_id, valid_name
 from langcairn.store import CheckpointStore
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
+    from langcairn.operations import Codec
     from langcairn.records import Loaded
 
 # What LangGraph writes since 1.0; for records saved by hand, which have no number of their own.
@@ -84,7 +84,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         # LangGraph's with_allowlist makes a shallow copy and gives it another serializer.
         if self.serde is self.store.codec.serde:
             return self.store.codec
-        return Codec(self.serde, self.store.codec.caches)
+        return self.store.codec.with_serde(self.serde)
 
     # Reading
 

@@ -9,6 +9,7 @@ subclass of each contract::
             yield storage
 
     class TestBackend(BackendContract): ...
+    class TestExecutions(ExecutionsContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
 
@@ -17,6 +18,7 @@ The package needs pytest and hypothesis. For readable failures call
 """
 
 from langcairn.testing.backend import BackendContract
+from langcairn.testing.executions import ExecutionsContract
 from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
@@ -24,6 +26,7 @@ from langcairn.testing.store import StoreContract
 
 __all__ = [
     "BackendContract",
+    "ExecutionsContract",
     "MemoryStorage",
     "SaverContract",
     "SaverMachine",

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langcairn.backends.base import FindCheckpoints, FindWrites
-from langcairn.codec.chunks import ID_LENGTH, Kind, unseal
+from langcairn.codec.chunks import ID_LENGTH, ChunkFormat, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,9 @@ class Audit(NamedTuple):
 
 
 CLEAN = Audit(set(), set())
+
+# Ids are taken as they are, also if made with a key: that readers check them is tested elsewhere.
+_FORMAT = ChunkFormat(secret=str.encode)
 
 
 def audit(storage: Storage, execution_id: str) -> Audit:
@@ -85,7 +88,7 @@ def _page(id: str, chunks: dict[str, bytes]) -> Any:
     """Return a page, None if it isn't there: then it is dangling itself."""
     if id not in chunks:
         return None
-    kind, data = unseal(id, chunks[id])  # type: ignore[arg-type]  # NewType of str
+    kind, data = _FORMAT.unseal(id, chunks[id])  # type: ignore[arg-type]  # NewType of str
     assert kind is Kind.PAGE, id  # noqa: S101 -- a test's
     return json.loads(data)
 

@@ -6,14 +6,12 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langcairn.backends.base import (
     CheckpointRow,
-    ChunkId,
     Clear,
     Commit,
     FetchChunks,
@@ -25,48 +23,23 @@ from langcairn.backends.base import (
     Remove,
     Request,
     Sweep,
-    WriteRow,
 )
 from langcairn.errors import StaleEpoch, StoreClosed
 from langcairn.testing.fixtures import Calling, Fixtures
+from langcairn.testing.rewrites import RewriteContract
+from langcairn.testing.rows import chunk_id, row, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langcairn.testing.storage import Storage
 
-_TIME = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
 
-
-def row(id: str, execution_id: str = "run", **fields: Any) -> CheckpointRow:
-    """Return a row."""
-    row = CheckpointRow(
-        execution_id, "", id, None, "node", b'{"a": 1}', b'{"m": "x"}', _TIME, 1, b"{}"
-    )
-    return row._replace(**fields)
-
-
-def write(task: str = "t", idx: int = 0, **fields: Any) -> WriteRow:
-    """Return a pending write of checkpoint c1."""
-    return WriteRow("run", "", "c1", task, idx, "", "channel", b'{"v": 1}')._replace(**fields)
-
-
-def chunk_id(number: int) -> ChunkId:
-    """Return an id in the form of a chunk's."""
-    return ChunkId(f"{number:_>22}")
-
-
-class BackendContract(Fixtures):
+class BackendContract(RewriteContract, Fixtures):
     """What every `Backend` does with each request.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.
     """
-
-    @pytest.fixture
-    def ask(self, storage: Storage, calling: Calling) -> Callable[[Request], Any]:
-        """Return what makes requests of an empty backend."""
-        backend = calling(storage.backend)
-        return backend.execute
 
     @pytest.fixture
     def find(self, ask: Callable[[Request], Any]) -> Callable[..., list[str]]:

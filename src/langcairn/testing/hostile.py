@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import HumanMessage
 
 from langcairn.backends.base import Backend
-from langcairn.codec.chunks import Kind, Payload, chunk_id, seal
+from langcairn.codec.chunks import ChunkFormat, Kind, Payload, chunk_id
 from langcairn.errors import CairnError, CorruptData, UnsafeType
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.checkpoints import checkpoint_id, config_of, put, values_of
@@ -127,6 +127,7 @@ _FRAMES = {
     "a cut frame": _ZSTD,
 }
 
+_FORMAT = ChunkFormat()
 _CAIRN = "$cairn"
 _NAMES = st.sampled_from(["c", "n", "m", "u", "s", "l", "d", "o", "x", ""])
 
@@ -322,7 +323,7 @@ class SaverUnderAttack(Fixtures):
     ) -> None:
         payload = Payload(*_CALLS[call])
         id = chunk_id(payload)
-        storage.replace_chunk("thread", id, seal(payload))
+        storage.replace_chunk("thread", id, _FORMAT.seal(payload))
         for node in (
             {_CAIRN: ["c", id]},
             {_CAIRN: ["l", id]},
@@ -372,7 +373,7 @@ class SaverUnderAttack(Fixtures):
         ids = {kind: chunk_id(payload) for kind, payload in pages.items()}
         assert ids[Kind.PAGE] != ids[Kind.MSGPACK]
         for kind, payload in pages.items():
-            storage.replace_chunk("thread", ids[kind], seal(payload))
+            storage.replace_chunk("thread", ids[kind], _FORMAT.seal(payload))
         plant({_CAIRN: ["n", ids[Kind.PAGE]]})
         assert values_of(another(), _CONFIG) == {"a": ["a"]}
         for tag, kind in (("c", Kind.PAGE), ("n", Kind.MSGPACK)):
@@ -420,11 +421,11 @@ class SaverUnderAttack(Fixtures):
             _load_or_refuse(another())
         # A page that names another sixteen times, on many levels: small to store, huge to expand.
         page = Payload(Kind.PAGE, b'["x"]')
-        storage.replace_chunk("thread", chunk_id(page), seal(page))
+        storage.replace_chunk("thread", chunk_id(page), _FORMAT.seal(page))
         for _ in range(40):
             inner = {_CAIRN: ["n", chunk_id(page)]}
             page = Payload(Kind.PAGE, json.dumps([inner]).encode())
-            storage.replace_chunk("thread", chunk_id(page), seal(page))
+            storage.replace_chunk("thread", chunk_id(page), _FORMAT.seal(page))
         plant({_CAIRN: ["n", chunk_id(page)]})
         _load_or_refuse(another())
 
@@ -433,7 +434,7 @@ class SaverUnderAttack(Fixtures):
     ) -> None:
         put(saver, 1, {"a": "x" * 300})
         payload = Payload(Kind.PAGE, b'["a", {"$cairn": ["m", "AQ=="]}]')
-        storage.replace_chunk("thread", chunk_id(payload), seal(payload))
+        storage.replace_chunk("thread", chunk_id(payload), _FORMAT.seal(payload))
         page = chunk_id(payload)
         id = next(id for id in storage.chunks("thread") if id != page)
         store = storage.open()

@@ -32,6 +32,14 @@ _ABANDONED = 60.0
 """Age from which an unfinished file that nobody has locked belongs to a dead process. [s]"""
 
 
+def words_of(execution_id: str) -> str:
+    """Return what the name of a log begins with, for people.
+
+    Those of an id begin with those of whatever the id begins with; there may be none.
+    """
+    return re.sub(r"[^a-z0-9]+", "-", execution_id.lower())[:40].strip("-")
+
+
 class Directory:
     """A store's directory, which is made when something is stored.
 
@@ -54,8 +62,22 @@ class Directory:
         are for people. Nothing of an id that could mean something in a path is left.
         """
         digest = blake2b(execution_id.encode(), digest_size=16).hexdigest()
-        words = re.sub(r"[^a-z0-9]+", "-", execution_id.lower())[:40].strip("-")
-        return self._logs / f"{words or 'execution'}-{digest}{SUFFIX}"
+        return self._logs / f"{words_of(execution_id) or 'execution'}-{digest}{SUFFIX}"
+
+    def named(self, name: str) -> Path:
+        """Return the log of a file name."""
+        return self._logs / name
+
+    def stamp(self) -> tuple[int, int]:
+        """Return inode and time [ns] of the directory of logs; the time changes with their names.
+
+        Both are 0 if it isn't there.
+        """
+        try:
+            stat = self._logs.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return 0, 0
+        return stat.st_ino, stat.st_mtime_ns
 
     def entries(self) -> Iterator[os.DirEntry[str]]:
         """Yield the directory entries of all logs, in no certain order."""

@@ -102,6 +102,7 @@ class Index:
             chunk = ChunkId(id)
             chunks[chunk] = StoredChunk(epoch, chunks[chunk].span)
         for id, size in entry.chunks:
+            self._drop(chunks.get(ChunkId(id)))  # rewritten in another form
             # A log that was compacted has its chunks in the epochs in which they were committed.
             chunks[ChunkId(id)] = StoredChunk(entry.epoch, Span(offset, size))
             self.live += size + _OVERHEAD

@@ -56,7 +56,7 @@ class Reads:
             FindCheckpoints: self._find,
             FindWrites: self._find_writes,
             FetchChunks: self._fetch,
-            FindExecutions: self._find_executions,
+            FindExecutions: self._catalog.executions,
             FindOldChunks: self._find_old_chunks,
         }
 
@@ -124,10 +124,6 @@ class Reads:
             chunks = log.index.chunks
             stored = {id: chunks[id] for id in query.ids if id in chunks}
         return {id: log.chunk(chunk) for id, chunk in stored.items()}
-
-    def _find_executions(self, query: FindExecutions) -> list[str]:
-        ids = sorted(id for id in self._catalog.executions() if id > query.after)
-        return ids if query.limit is None else ids[: max(query.limit, 0)]
 
     def _find_old_chunks(self, query: FindOldChunks) -> list[ChunkId]:
         with self._logs.reading(self._logs.directory.path_of(query.execution_id)) as log:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from langcairn.backends.base import Commit, Remove, Sweep, next_epoch
+from langcairn.backends.base import Commit, Remove, Rewrite, Sweep, next_epoch
 from langcairn.backends.file.layout import (
     CommitEntry,
     RemoveEntry,
@@ -17,12 +17,15 @@ from langcairn.backends.file.layout import (
 from langcairn.errors import CairnError, CorruptData, StaleEpoch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from langcairn.backends.base import CheckpointRow, Request, WriteRow
-    from langcairn.backends.file.index import Span
+    from langcairn.backends.file.index import Span, StoredCheckpoint, StoredWrite
     from langcairn.backends.file.layout import Entry
     from langcairn.backends.file.log import Log
+
+    StoredT = TypeVar("StoredT", StoredCheckpoint, StoredWrite)
+    RowT = TypeVar("RowT", CheckpointRow, WriteRow)
 
 
 class Transaction:
@@ -63,6 +66,9 @@ class Transaction:
                     return self._remove(request)
                 case Sweep():
                     return self._sweep(request)
+                case Rewrite():
+                    self._rewrite(request)
+                    return None
             raise TypeError(type(request).__name__)
         except CairnError as error:
             return error
@@ -153,6 +159,36 @@ class Transaction:
         entry = RemoveEntry(next_epoch(epoch), list(remove.checkpoints))
         self._add(entry)
         return entry.epoch
+
+    def _rewrite(self, rewrite: Rewrite) -> None:
+        index = self._log.index
+        entry = CommitEntry.of(index.epoch)
+        blobs: list[bytes] = []
+        for id, data in dict(rewrite.chunks).items():
+            if id in index.chunks:
+                blobs.append(seal(data))
+                entry.chunks.append((id, len(blobs[-1])))
+        for old, new in rewrite.checkpoints:
+            stored = index.checkpoint(old.namespace, old.id)
+            if stored is not None and self._holds(stored, self._log.checkpoint, old):
+                blobs.append(seal(pack_checkpoint(new)))
+                moment = microseconds(new.timestamp)
+                entry.checkpoints.append((old.namespace, old.id, moment, len(blobs[-1])))
+        for before, after in rewrite.writes:
+            key = (before.namespace, before.checkpoint_id, before.task_id, before.idx)
+            found = index.write(key)
+            if found is not None and self._holds(found, self._log.write, before):
+                blobs.append(seal(pack_write(after)))
+                entry.writes.append((*key, len(blobs[-1])))
+        if blobs:
+            self._add(entry, blobs)
+
+    def _holds(self, stored: StoredT, read: Callable[[StoredT], RowT], row: RowT) -> bool:
+        """Tell whether a row is stored as it was read; one of this very frame is newer."""
+        try:
+            return not self._is_new(stored.span) and read(stored) == row
+        except CorruptData:
+            return False
 
     def _sweep(self, sweep: Sweep) -> bool:
         index = self._log.index

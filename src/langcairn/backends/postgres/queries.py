@@ -25,12 +25,13 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Rewrite,
     Sweep,
     WriteRow,
     next_epoch,
     writes_order,
 )
-from langcairn.backends.postgres.values import TEXT, Statement, array
+from langcairn.backends.postgres.values import BYTEA, INTEGER, JSONB, TEXT, Statement, array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,7 @@ FROM {writes} WHERE execution_id = $1"""
 _FETCH = "SELECT id, data FROM {chunks} WHERE execution_id = $1 AND id = ANY ($2::text[])"
 
 _EXECUTIONS = """
-SELECT execution_id FROM {executions} WHERE execution_id > $1
+SELECT execution_id FROM {executions} WHERE execution_id > $1 {before}
 ORDER BY execution_id LIMIT $2::bigint"""
 
 _OLD_CHUNKS = "SELECT id FROM {chunks} WHERE execution_id = $1 AND epoch < $2"
@@ -92,6 +93,29 @@ WITH locked AS MATERIALIZED (
         AND EXISTS (SELECT FROM locked)
 )
 SELECT EXISTS (SELECT FROM locked)"""
+
+# A row that was replaced meanwhile is compared once more as it is when it is locked.
+_REWRITE = """
+WITH chunks AS (
+    UPDATE {chunks} AS c SET data = new.data
+    FROM unnest($2::text[], $3::bytea[]) AS new (id, data)
+    WHERE c.execution_id = $1 AND c.id = new.id
+), checkpoints AS (
+    UPDATE {checkpoints} AS c
+    SET state = new.state, metadata = new.metadata, graph = new.graph::json
+    FROM unnest($4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::text[], $9::jsonb[],
+        $10::jsonb[], $11::text[]) AS new (namespace, id, old_state, old_metadata, old_graph,
+        state, metadata, graph)
+    WHERE c.execution_id = $1 AND c.namespace = new.namespace AND c.id = new.id
+        AND c.state = new.old_state AND c.metadata = new.old_metadata
+        AND c.graph::text = new.old_graph
+)
+UPDATE {writes} AS w SET value = new.value::json
+FROM unnest($12::text[], $13::text[], $14::text[], $15::integer[], $16::text[], $17::text[])
+    AS new (namespace, checkpoint_id, task_id, idx, old, value)
+WHERE w.execution_id = $1 AND w.namespace = new.namespace
+    AND w.checkpoint_id = new.checkpoint_id AND w.task_id = new.task_id AND w.idx = new.idx
+    AND w.value::text = new.old"""
 
 # An execution that isn't there is added, so that whoever adds it at the same time waits.
 _LOCK_FOR_CLEAR = """
@@ -196,8 +220,12 @@ def _fetch(tables: Tables, fetch: FetchChunks) -> Plan[dict[ChunkId, bytes]]:
 
 
 def _find_executions(tables: Tables, find: FindExecutions) -> Plan[list[str]]:
-    limit = None if find.limit is None else Int8(find.limit)
-    rows = yield Statement(tables.sql(_EXECUTIONS), [find.after, limit])
+    parameters = [find.after, None if find.limit is None else Int8(max(find.limit, 0))]
+    before = ""
+    if find.before is not None:
+        before = "AND execution_id < $3"
+        parameters.append(find.before)
+    rows = yield Statement(tables.sql(_EXECUTIONS, before=before), parameters)
     return _first_column(rows)
 
 
@@ -228,6 +256,32 @@ def _sweep(tables: Tables, sweep: Sweep) -> Plan[bool]:
     return bool(rows[0][0])
 
 
+def _rewrite(tables: Tables, rewrite: Rewrite) -> Plan[None]:
+    rows, writes = rewrite.checkpoints, rewrite.writes
+    yield Statement(
+        tables.sql(_REWRITE),
+        [
+            rewrite.execution_id,
+            array(TEXT, [id for id, _ in rewrite.chunks]),
+            array(BYTEA, [data for _, data in rewrite.chunks]),
+            array(TEXT, [old.namespace for old, _ in rows]),
+            array(TEXT, [old.id for old, _ in rows]),
+            array(JSONB, [old.state for old, _ in rows]),
+            array(JSONB, [old.metadata for old, _ in rows]),
+            array(TEXT, [old.graph.decode() for old, _ in rows]),
+            array(JSONB, [new.state for _, new in rows]),
+            array(JSONB, [new.metadata for _, new in rows]),
+            array(TEXT, [new.graph.decode() for _, new in rows]),
+            array(TEXT, [old.namespace for old, _ in writes]),
+            array(TEXT, [old.checkpoint_id for old, _ in writes]),
+            array(TEXT, [old.task_id for old, _ in writes]),
+            array(INTEGER, [old.idx for old, _ in writes]),
+            array(TEXT, [old.value.decode() for old, _ in writes]),
+            array(TEXT, [new.value.decode() for _, new in writes]),
+        ],
+    )
+
+
 def _clear(tables: Tables, clear: Clear) -> Plan[bool]:
     id = clear.execution_id
     yield _BEGIN
@@ -245,5 +299,6 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     Remove: _remove,
     FindOldChunks: _old_chunks,
     Sweep: _sweep,
+    Rewrite: _rewrite,
     Clear: _clear,
 }

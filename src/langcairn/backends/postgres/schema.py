@@ -32,7 +32,8 @@ _LOCK = 0x6C616E676361_6972  # "langcair"
 # distributed by. COLLATE "C" compares bytes, as Python compares strings, and as index scans for
 # prefixes and ranges need it.
 #
-# Chunks are compressed already (EXTERNAL: don't try again). Up to PostgreSQL's own limit of 2 kB
+# Chunks are compressed already (EXTERNAL: don't try again; said by ALTER, because CREATE TABLE
+# understands it only from PostgreSQL 16 on). Up to PostgreSQL's own limit of 2 kB
 # they stay in the row: 200 turns of an agent take 3.4 MB so, and 3.6 MB with a limit of 4 or 8 kB.
 _TABLES = """
 CREATE TABLE {checkpoints} (
@@ -59,9 +60,10 @@ CREATE TABLE {chunks} (
     execution_id text COLLATE "C" NOT NULL,
     id text COLLATE "C" NOT NULL,
     epoch bigint NOT NULL,
-    data bytea STORAGE EXTERNAL NOT NULL,
+    data bytea NOT NULL,
     PRIMARY KEY (execution_id, id)
 ){partitioned};
+ALTER TABLE {chunks} ALTER COLUMN data SET STORAGE EXTERNAL;
 CREATE TABLE {writes} (
     execution_id text COLLATE "C" NOT NULL,
     namespace text COLLATE "C" NOT NULL,

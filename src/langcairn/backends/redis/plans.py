@@ -37,6 +37,7 @@ from langcairn.backends.base import (
     FindWrites,
     Remove,
     Request,
+    Rewrite,
     Sweep,
     WriteRow,
     next_epoch,
@@ -48,6 +49,7 @@ from langcairn.backends.redis.commands import (
     FORGET,
     NOTE,
     REMOVE,
+    REWRITE,
     SWEEP,
     Argument,
     Command,
@@ -101,6 +103,7 @@ class Plans:
             Remove: self._remove,
             FindOldChunks: self._find_old_chunks,
             Sweep: self._sweep,
+            Rewrite: self._rewrite,
             Clear: self._clear,
         }
 
@@ -227,6 +230,17 @@ class Plans:
         (done,) = yield Step([SWEEP.on(key, *words)], writes=True)
         return bool(done)
 
+    def _rewrite(self, rewrite: Rewrite) -> _Part[None]:
+        items: list[Argument] = [len(rewrite.chunks)]
+        for id, data in rewrite.chunks:
+            items += (table.part(id), data)
+        for old, new in rewrite.checkpoints:
+            items += (table.row_entry(old)[0], table.row_entry(old)[2], table.row_entry(new)[2])
+        for before, after in rewrite.writes:
+            items += (*table.write_entry(before)[:2], table.write_entry(after)[1])
+        _refuse_too_much(items)
+        yield Step([REWRITE.on(self._keys.execution(rewrite.execution_id), *items)], writes=True)
+
     def _clear(self, clear: Clear) -> _Part[bool]:
         execution_id = clear.execution_id
         ids = yield from self._ids(execution_id)
@@ -274,6 +288,11 @@ def _items(commit: Commit) -> list[Argument]:
         items += table.row_entry(row)
     for write in commit.writes:
         items += table.write_entry(write)
+    _refuse_too_much(items)
+    return items
+
+
+def _refuse_too_much(items: Sequence[Argument]) -> None:
     sizes = [len(item) for item in items if isinstance(item, bytes)]
     if max(sizes, default=0) > _LARGEST_VALUE or sum(sizes) > _LARGEST_COMMIT:
         raise InvalidInput(
@@ -281,4 +300,3 @@ def _items(commit: Commit) -> list[Argument]:
             f"A value may have {_LARGEST_VALUE:,} bytes, and a put {_LARGEST_COMMIT:,}. "
             "Keep large objects elsewhere and their addresses in the state."
         )
-    return items

@@ -33,19 +33,23 @@ class Registers:
         found: list[str] = []
         after, limit = query.after, query.limit
         while limit is None or len(found) < limit:
-            ids = yield from self.page(after, _PAGE if limit is None else min(limit, _PAGE))
+            count = _PAGE if limit is None else min(limit, _PAGE)
+            ids = yield from self.page(after, count, query.before)
             if not ids:
                 break
             found += yield from self._existing(ids)
             after = ids[-1]
         return found[:limit]
 
-    def page(self, after: str, count: int = _PAGE) -> Generator[Step, list[Any], list[str]]:
+    def page(
+        self, after: str, count: int = _PAGE, before: str | None = None
+    ) -> Generator[Step, list[Any], list[str]]:
         """Return the next ids behind one, at most ``count``; none if there are no more."""
         start = b"(" + after.encode()
+        end = b"+" if before is None else b"(" + before.encode()
         pages = yield Step(
             [
-                command("ZRANGEBYLEX", register, start, "+", "LIMIT", 0, count)
+                command("ZRANGEBYLEX", register, start, end, "LIMIT", 0, count)
                 for register in self._keys.registers()
             ]
         )

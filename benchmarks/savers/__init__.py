@@ -1,0 +1,31 @@
+"""The savers that are measured, each behind an adapter.
+
+A further saver is a further adapter class and a line in `ADAPTERS`; what it is set against is
+said in `benchmarks.parts`.
+"""
+
+from __future__ import annotations
+
+from benchmarks.savers.base import Adapter, Session
+from benchmarks.savers.files import LangcairnFiles
+from benchmarks.savers.memory import LangcairnMemory, OfficialMemory
+from benchmarks.savers.postgres import LangcairnPostgres, OfficialPostgres
+from benchmarks.savers.sqlite import LangcairnSqlite, OfficialSqlite
+from benchmarks.savers.valkey import LangcairnValkey, RawValkey
+
+ADAPTERS: dict[str, Adapter] = {
+    adapter.name: adapter
+    for adapter in (
+        OfficialSqlite(),
+        LangcairnSqlite(),
+        OfficialMemory(),
+        LangcairnMemory(),
+        OfficialPostgres(),
+        LangcairnPostgres(),
+        RawValkey(),
+        LangcairnValkey(),
+        LangcairnFiles(),
+    )
+}
+
+__all__ = ["ADAPTERS", "Adapter", "Session"]
