@@ -16,13 +16,13 @@ from langcairn.security.encrypted import EncryptedBackend
 from langcairn.security.rotation import rotate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from typing_extensions import Unpack
 
-    from langcairn.backends.base import Backend
+    from langcairn.backends.base import Backend, Commit
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
@@ -92,6 +92,13 @@ class CheckpointStore(Closing):
                     request = operation.send(answer)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]  # what the generator returns
+
+    def commit_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
+        """Make commits to different executions, together if the backend can.
+
+        See `Backend.execute_all`.
+        """
+        return self.backend.execute_all(commits)
 
     # Saving
 

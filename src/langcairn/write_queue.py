@@ -317,7 +317,7 @@ class WriteQueue:
     def _outcomes(self, commits: Sequence[Commit]) -> tuple[Sequence[int | Exception], bool]:
         """Make commits. Returns their outcomes, and whether several have failed together."""
         try:
-            return self._store.backend.execute_all(commits), False
+            return self._store.commit_all(commits), False
         except Exception as error:  # noqa: BLE001 -- the outcome of all of them
             return [error] * len(commits), len(commits) > 1
 
