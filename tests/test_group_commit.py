@@ -86,6 +86,27 @@ def test_an_error_of_one_reaches_only_its_caller() -> None:
     assert log.batches == [[1], [2, -3, 4]]
 
 
+def test_requests_of_one_caller_share_a_batch() -> None:
+    log = Log()
+    commits = GroupCommit(log.run, max_batch=3)
+    outcomes = commits.submit_all([1, -2, 3, 4])
+    assert [outcomes[0], *outcomes[2:]] == [1, 9, 16]
+    assert isinstance(outcomes[1], StaleEpoch)
+    assert log.batches == [[1, -2, 3], [4]]
+    assert commits.submit_all([]) == []
+
+
+def test_requests_of_several_callers_with_many_each() -> None:
+    commits = GroupCommit(Log().run, max_batch=5)
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(commits.submit_all, range(n, n + 40)) for n in range(30)]
+        futures += [pool.submit(lambda: [commits.submit(7)]) for _ in range(30)]
+        answers = [future.result(WAIT) for future in futures]
+    assert answers[:30] == [[i * i for i in range(n, n + 40)] for n in range(30)]
+    assert answers[30:] == [[49]] * 30
+    assert not commits._queue
+
+
 def test_a_batch_is_bounded_and_in_order_of_arrival() -> None:
     log = Log(hold=True)
     commits = GroupCommit(log.run, max_batch=2)

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening", "options"},
-    {"operations", "maintenance", "executions", "records", "cache"},
+    {"store", "stores", "opening", "options", "write_behind", "write_queue"},
+    {"operations", "maintenance", "executions", "records", "cache", "write_sessions"},
     {"security"},
     {"codec"},
     {"running"},

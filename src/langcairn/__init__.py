@@ -12,6 +12,7 @@ from langcairn.errors import (
     ForgedData,
     InvalidInput,
     MissingChunks,
+    SavesFailed,
     StoreClosed,
     StoreError,
     StoreFull,
@@ -33,6 +34,7 @@ from langcairn.stores import (
     SqliteCheckpointStore,
 )
 from langcairn.thread_id import ThreadId
+from langcairn.write_behind import WriteBehind
 
 __all__ = [
     "AccessDenied",
@@ -53,6 +55,7 @@ __all__ = [
     "PostgresCheckpointStore",
     "RedisCheckpointStore",
     "SafeSerializer",
+    "SavesFailed",
     "SqliteCheckpointStore",
     "StoreClosed",
     "StoreError",
@@ -62,6 +65,7 @@ __all__ = [
     "ThreadId",
     "UnsafeType",
     "Unserializable",
+    "WriteBehind",
     "generate_key",
     "matching",
     "open_store",

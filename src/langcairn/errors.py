@@ -15,6 +15,7 @@
     │   ├── StoreMisconfigured          it won't work until someone changes a setting
     │   └── StoreFull                   no room left
     ├── AccessDenied (PermissionError)  a guard's policy doesn't allow it
+    ├── SavesFailed                     what a WriteBehind had accepted could not be stored
     ├── StaleEpoch                      the writer's cache is out of date (handled inside)
     └── StoreClosed
 
@@ -23,6 +24,13 @@ Unavailable, corrupt and missing are three different answers: an outage is never
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langcairn.checkpoint import Checkpoint
 
 
 class CairnError(Exception):
@@ -103,6 +111,25 @@ class StoreFull(StoreError):
 
 class StoreClosed(CairnError):
     """The store was closed and can't be used any more."""
+
+
+class SavesFailed(CairnError):
+    """Saves that a `WriteBehind` had accepted could not be stored.
+
+    Attributes:
+        failures: Pairs of a checkpoint, as it was when it was saved, and the error with which it
+            failed. They are told once: keep what you need.
+    """
+
+    def __init__(self, failures: Sequence[tuple[Checkpoint, Exception]], note: str = "") -> None:
+        checkpoint, error = failures[0]
+        others = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        super().__init__(
+            f"checkpoint {checkpoint.id!r} of execution {checkpoint.execution_id!r}{others}, "
+            f"accepted earlier, could not be stored: {error} ({type(error).__name__}). `failures` "
+            f"of this error has them all, to be saved elsewhere or again. {note}".rstrip()
+        )
+        self.failures = list(failures)
 
 
 class StaleEpoch(CairnError):

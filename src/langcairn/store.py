@@ -19,13 +19,13 @@ from langcairn.security.guard import GuardedBackend
 from langcairn.security.rotation import rotate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from typing_extensions import Unpack
 
-    from langcairn.backends.base import Backend
+    from langcairn.backends.base import Backend, Commit
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
@@ -74,6 +74,13 @@ class CheckpointStore(Closing):
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
         return await arun((backend or self.backend).aexecute, operation)
+
+    def commit_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
+        """Make commits to different executions, together if the backend can.
+
+        See `Backend.execute_all`.
+        """
+        return self.backend.execute_all(commits)
 
     # Saving
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple, NewType
+from typing import TYPE_CHECKING, NamedTuple, NewType, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -243,6 +243,25 @@ class Backend(ABC):
     @abstractmethod
     async def aexecute(self, request: Request) -> object:
         """Answer a request without blocking the event loop."""
+
+    def execute_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
+        """Answer several commits, in one transaction if this backend can.
+
+        Each is all or nothing by itself. Of one execution there is at most one among them.
+
+        Returns:
+            An outcome for each, in order: the answer, or the error with which it failed alone.
+
+        Raises:
+            StoreError: All of them failed.
+        """
+        outcomes: list[int | Exception] = []
+        for commit in commits:
+            try:
+                outcomes.append(cast("int", self.execute(commit)))
+            except Exception as error:  # noqa: BLE001 -- an outcome
+                outcomes.append(error)
+        return outcomes
 
     @abstractmethod
     def close(self) -> None:

@@ -110,6 +110,24 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             self.withdraw(ticket)
             raise
 
+    def submit_all(self, requests: Sequence[RequestT]) -> list[AnswerT | Exception]:
+        """Run requests of one caller together. Returns an outcome for each, in order."""
+        tickets: list[Ticket[RequestT, AnswerT]] = [Ticket(request) for request in requests]
+        outcomes: list[AnswerT | Exception] = []
+        try:
+            for ticket in tickets:
+                self.enqueue(ticket)
+            for ticket in tickets:
+                try:
+                    outcomes.append(self.wait(ticket))
+                except Exception as error:  # noqa: BLE001 -- an outcome
+                    outcomes.append(error)
+        except BaseException:
+            for ticket in tickets:
+                self.withdraw(ticket)
+            raise
+        return outcomes
+
     def enqueue(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Put a request in the queue, without blocking. It must be waited for, or withdrawn."""
         with self._queue_lock:

@@ -31,6 +31,7 @@ T = TypeVar("T")
 _FIRST_PAUSE = 0.05  # [s]
 # A server that restarts is back after some seconds; looking more seldom would add to the outage.
 _LONGEST_PAUSE = 2.0  # [s]
+_DOUBLINGS = 10  # are enough to get there; after a thousand the number would be no float any more
 
 
 class Retry:
@@ -94,7 +95,7 @@ class Attempts:
         """Return the seconds that are left, at least 0."""
         return max(0.0, self._begin + self._deadline - time.monotonic())
 
-    def pause_after(self, error: StoreUnavailable) -> float:
+    def pause_after(self, error: Exception) -> float:
         """Return how long to sleep before the next attempt [s].
 
         Args:
@@ -103,7 +104,7 @@ class Attempts:
         Raises:
             StoreUnavailable: There is no time for another attempt.
         """
-        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._count)
+        longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self._count, _DOUBLINGS))
         self._count += 1
         # At least half of it: next to none would be no pause.
         pause = random.uniform(longest / 2, longest)  # noqa: S311 -- spreads load, keeps no secret

@@ -8,7 +8,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
@@ -76,6 +76,11 @@ class ThreadedBackend(Backend):
         if isinstance(request, _WRITES):
             return self._commits.submit(request)
         return self._read(request)
+
+    @override
+    def execute_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
+        self._refuse_if_closed()
+        return cast("Sequence[int | Exception]", self._commits.submit_all(commits))
 
     @override
     async def aexecute(self, request: Request) -> object:

@@ -18,7 +18,7 @@ from langcairn.backends.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from langcairn.backends.base import CheckpointRow, Request, WriteRow
 
@@ -77,6 +77,10 @@ class StandingBefore(Backend):
     @override
     def execute(self, request: Request) -> object:
         return self._answer(request, self.inner.execute(self._passed_on(request)))
+
+    @override
+    def execute_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
+        return self.inner.execute_all([self._commit(commit) for commit in commits])
 
     @override
     async def aexecute(self, request: Request) -> object:

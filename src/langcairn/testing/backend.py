@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,6 +78,31 @@ class BackendContract(RewriteContract, Fixtures):
         assert found.epoch == epoch
         (bare,) = ask(FindCheckpoints("run", with_writes=False))
         assert list(bare.writes) == []
+
+    def test_several_commits_at_once(self, storage: Storage) -> None:
+        executions = [f"run {n}" for n in range(70)]
+        first = storage.backend.execute(Commit("run 3", None, (), [row("c1", "run 3")]))
+        commits = [
+            Commit(name, None, [(chunk_id(1), name.encode())], [row("c2", name), row("c3", name)])
+            for name in executions
+        ]
+        commits[5] = commits[5]._replace(epoch=1)
+        outcomes = storage.backend.execute_all(commits)
+        assert isinstance(outcomes[5], StaleEpoch)
+        assert outcomes[3] == first
+        for name, outcome in zip(executions, outcomes, strict=True):
+            found: Any = storage.backend.execute(FindCheckpoints(name))
+            kept = storage.backend.execute(FetchChunks(name, [chunk_id(1)]))
+            if isinstance(outcome, StaleEpoch):
+                assert (found, kept) == ([], {})
+            else:
+                assert [one.epoch for one in found] == [outcome] * (3 if name == "run 3" else 2)
+                assert kept == {chunk_id(1): name.encode()}
+        assert storage.backend.execute_all([]) == []
+        storage.backend.close()
+        with suppress(StoreClosed):
+            outcomes = storage.backend.execute_all(commits[:2])
+            assert all(isinstance(outcome, StoreClosed) for outcome in outcomes)
 
     def test_chunks_come_back_as_they_are(self, ask: Callable[[Request], Any]) -> None:
         chunks = {chunk_id(0): b"", chunk_id(1): bytes(range(256)), chunk_id(2): b"x" * 3_000_000}

@@ -17,7 +17,7 @@ from langcairn.backends.file.logs import Logs
 from langcairn.backends.file.reads import Reads
 from langcairn.backends.file.system import check_system, translated
 from langcairn.backends.file.writes import Transaction
-from langcairn.backends.group_commit import GroupCommit
+from langcairn.backends.group_commit import GroupCommit, Ticket
 from langcairn.backends.retry import seconds
 from langcairn.backends.threaded import ThreadedBackend
 from langcairn.errors import InvalidInput
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from langcairn.backends.base import Commit, Remove, Request, Sweep
     from langcairn.backends.file.log import Log
-    from langcairn.backends.group_commit import Ticket
 
 _QUEUES = 64
 """Executions that share a queue wait for one another's fsync. [queues, each about 1 kB]"""
@@ -150,6 +149,12 @@ class _CommitsByExecution(GroupCommit["Request", object]):
 
     def _queue_of(self, ticket: Ticket[Request, object]) -> GroupCommit[Request, object]:
         return self._queues[hash(_execution(ticket.request)) % _QUEUES]
+
+    @override
+    def submit_all(self, requests: Sequence[Request]) -> list[object]:
+        # One by one: while the caller waited in one queue, nobody would lead another in which a
+        # request of its is the first. Each execution has an fsync of its own anyway.
+        return [self._queue_of(Ticket(one)).submit_all([one])[0] for one in requests]
 
     @override
     def enqueue(self, ticket: Ticket[Request, object]) -> None:
