@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from benchmarks.recording import Call
     from benchmarks.workloads import Workload
 
-GET_WARM_UPS = 3
+# psycopg prepares a statement at its fifth use, and PostgreSQL plans a prepared one anew for five
+# more: before that, what is timed is not a warm process.
+GET_WARM_UPS = 12
 GETS = 15
 BYTES_SAMPLES = 50
 
