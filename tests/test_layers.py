@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
     {"store", "stores", "opening"},
-    {"operations", "maintenance", "records", "cache"},
+    {"operations", "maintenance", "retention", "forks", "comparing", "records", "cache"},
     {"codec"},
     {"backends"},
 ]

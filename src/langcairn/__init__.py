@@ -2,11 +2,13 @@
 
 from langcairn.checkpoint import Checkpoint
 from langcairn.codec.serde import SafeSerializer
+from langcairn.comparing import ChannelDiff, ItemDiff, StateDiff, compare_states
 from langcairn.errors import (
     AmbiguousCheckpoint,
     CairnError,
     CheckpointNotFound,
     CorruptData,
+    GraphChanged,
     InvalidInput,
     MissingChunks,
     StoreClosed,
@@ -17,6 +19,10 @@ from langcairn.errors import (
     UnsafeType,
     Unserializable,
 )
+from langcairn.forks import Fork, Step
+from langcairn.langgraph.checkpointable import CheckpointableRunnable
+from langcairn.langgraph.config import CheckpointConfig
+from langcairn.langgraph.message_graph import CheckpointableMessageGraph
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.store import CheckpointStore
@@ -31,19 +37,28 @@ from langcairn.stores import (
 __all__ = [
     "AmbiguousCheckpoint",
     "CairnError",
+    "ChannelDiff",
     "Checkpoint",
+    "CheckpointConfig",
     "CheckpointNotFound",
     "CheckpointSaver",
     "CheckpointStore",
+    "CheckpointableMessageGraph",
+    "CheckpointableRunnable",
     "CorruptData",
     "FileCheckpointStore",
+    "Fork",
+    "GraphChanged",
     "InvalidInput",
+    "ItemDiff",
     "MemoryCheckpointStore",
     "MissingChunks",
     "PostgresCheckpointStore",
     "RedisCheckpointStore",
     "SafeSerializer",
     "SqliteCheckpointStore",
+    "StateDiff",
+    "Step",
     "StoreClosed",
     "StoreError",
     "StoreFull",
@@ -51,5 +66,6 @@ __all__ = [
     "StoreUnavailable",
     "UnsafeType",
     "Unserializable",
+    "compare_states",
     "open_store",
 ]
