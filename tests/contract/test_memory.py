@@ -12,6 +12,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -33,4 +34,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
     pass

@@ -8,7 +8,13 @@ import pytest
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+    WorkflowContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +47,10 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
     pass
 
 

@@ -35,6 +35,7 @@ class Held:
         caller: Namespace and id of the checkpoint whose step runs this subgraph.
         calls: What was written to it.
         saving: A flush is saving it, so it can't be skipped any more.
+        saved: It is stored, but not all that was written to it.
     """
 
     namespace: str
@@ -44,6 +45,7 @@ class Held:
     caller: tuple[str, str] | None = None
     calls: list[WritesCall] = field(default_factory=list)
     saving: bool = False
+    saved: bool = False
 
 
 class Batch(NamedTuple):
@@ -87,13 +89,16 @@ class Shelf:
             again = chain.pop()
             held.parent_id, held.calls = again.parent_id, again.calls
             held.versions = {**again.versions, **held.versions}
+            held.saved = again.saved
         while chain and chain[-1].id == held.parent_id and not needs_parent:
             if chain[-1].saving:
                 break
             skipped = chain.pop()
+            self._forget_calls(thread, (skipped.namespace, skipped.id))
+            if skipped.saved:
+                break  # it stays the parent; what its step still wrote is in this one
             held.parent_id = skipped.parent_id
             held.versions = {**skipped.versions, **held.versions}
-            self._forget_calls(thread, (skipped.namespace, skipped.id))
         chain.append(held)
         self.changed.notify_all()
 
@@ -141,7 +146,7 @@ class Shelf:
         if thread is None:
             return True
         for held, calls in batch.held:
-            held.saving = False
+            held.saving, held.saved = False, held.saved or saved
             chain = thread.chains.get(held.namespace, [])
             # What was written to it meanwhile is saved by the next flush.
             if saved and len(held.calls) == calls and held in chain:

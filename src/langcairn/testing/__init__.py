@@ -11,6 +11,7 @@ subclass of each contract::
     class TestBackend(BackendContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
+    class TestWorkflow(WorkflowContract): ...
 
 The package needs pytest and hypothesis. For readable failures call
 ``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
@@ -21,6 +22,7 @@ from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
 from langcairn.testing.store import StoreContract
+from langcairn.testing.workflow import WorkflowContract
 
 __all__ = [
     "BackendContract",
@@ -30,4 +32,5 @@ __all__ = [
     "SqliteStorage",
     "Storage",
     "StoreContract",
+    "WorkflowContract",
 ]
