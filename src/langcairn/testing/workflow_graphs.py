@@ -55,7 +55,7 @@ def fan(note: Callable[[str], None]) -> StateGraph[Any, Any, Any, Any]:
 
         return run
 
-    def ask(_: Log) -> Log:
+    def ask(state: Log) -> Log:  # noqa: ARG001 -- LangGraph passes it
         note("ask")
         return {"log": [f"ask {interrupt('Which?')}"]}
 
