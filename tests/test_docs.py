@@ -1,4 +1,4 @@
-"""The code in the README runs as it stands there."""
+"""The code in the README and the guides runs as it stands there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the README in a language."""
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    """Return the code blocks of a page in a language."""
     return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
     )
 
 
@@ -37,3 +37,13 @@ def test_links_of_the_readme() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_python_of_the_workflow_guide(tmp_path: Path) -> None:
+    program = "\n".join(blocks("python", "docs/workflow.md"))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "lines[2] changed: 'Reviewed: yes' → 'Reviewed: not yet'" in result.stdout

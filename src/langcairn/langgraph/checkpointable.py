@@ -11,7 +11,7 @@ from langgraph.pregel import Pregel
 from langcairn.closing import Closing
 from langcairn.errors import InvalidInput
 from langcairn.langgraph.config import CheckpointConfig
-from langcairn.langgraph.executions import Executions
+from langcairn.langgraph.executions import Executions, named_after
 from langcairn.langgraph.steps import arun, run
 from langcairn.records import valid_execution_id
 
@@ -316,7 +316,7 @@ class CheckpointableRunnable(Closing):
         """Save a state to which values were added as a node would, as LangGraph does."""
         config = self._executions.config_for(config)
         try:
-            return self.graph.update_state(config, values, as_node, task_id)
+            return self.graph.update_state(named_after(as_node, config), values, as_node, task_id)
         finally:
             self.flush(config)
 
@@ -330,7 +330,8 @@ class CheckpointableRunnable(Closing):
         """Do as `update_state`."""
         config = self._executions.config_for(config)
         try:
-            return await self.graph.aupdate_state(config, values, as_node, task_id)
+            named = named_after(as_node, config)
+            return await self.graph.aupdate_state(named, values, as_node, task_id)
         finally:
             await self.aflush(config)
 

@@ -11,7 +11,7 @@ from langcairn.comparing import StateDiff, compare_states
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.langgraph.changed_graph import check_nodes, open_subgraphs
 from langcairn.langgraph.interval_saver import IntervalSaver
-from langcairn.langgraph.saver import CheckpointSaver, thread_of
+from langcairn.langgraph.saver import NODE_NAME, CheckpointSaver, thread_of
 from langcairn.langgraph.steps import Call, Steps
 from langcairn.langgraph.whole_state import whole_state
 from langcairn.records import valid_name
@@ -134,7 +134,7 @@ class Executions:
         if node_name not in known:
             named = ", ".join(map(repr, known))
             raise InvalidInput(f"the graph has no node {node_name!r:.80}; its nodes are {named}")
-        arguments = (at, whole_state(graph, state), node_name)
+        arguments = (named_after(node_name, at), whole_state(graph, state), node_name)
         saved: RunnableConfig = yield Call(graph, "update_state", arguments)
         yield from self.flush(self.thread(config))
         return str(saved["configurable"]["checkpoint_id"])
@@ -220,3 +220,10 @@ class Executions:
         return CheckpointNotFound(
             f"execution {thread_of(config)[0]!r} has no checkpoint {checkpoint_id!r}{removed}"
         )
+
+
+def named_after(node_name: str | None, config: RunnableConfig) -> RunnableConfig:
+    """Return a config for an update whose checkpoint is one after a node, if one is named."""
+    if node_name is None:
+        return config
+    return {**config, "configurable": {**config["configurable"], NODE_NAME: node_name}}

@@ -130,13 +130,15 @@ class Saving(Fixtures):
         assert again.invoke(None)["n"] == 5
         assert len(calls) == 5
 
-    def test_by_hand(self, storage: Storage, calling: Calling) -> None:
-        runnable = self.runnable(storage, calling, loop(5))
+    @pytest.mark.parametrize("auto_save", [True, False])
+    def test_by_hand(self, storage: Storage, calling: Calling, auto_save: bool) -> None:
+        runnable = self.runnable(storage, calling, loop(5), auto_save=auto_save)
         runnable.invoke({"n": 1})
         id = runnable.save_checkpoint("step", {"log": ["only this"], "n": 8})
         again = self.runnable(storage, calling, loop(5))
         record = again.load_checkpoint(id)
         assert (record.id, record.state["log"], record.state["n"]) == (id, ["only this"], 8)
+        assert record.node_name == "step"
         assert again.get_state().next == ("step",)
         assert [line.strip() for line in again.invoke(None)["log"]] == ["only this", "8", "9"]
 
