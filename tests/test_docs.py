@@ -46,4 +46,4 @@ def test_python_of_the_workflow_guide(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "lines[2] changed: 'Reviewed: yes' → 'Reviewed: not yet'" in result.stdout
+    assert "lines[0] changed: 'Written by hand' → 'About cairns'" in result.stdout

@@ -82,6 +82,20 @@ def test_what_a_runnable_refuses() -> None:
         CheckpointableRunnable(loop(2), config, execution_id="\0")
 
 
+def test_lists_are_limited() -> None:
+    for auto_save in (True, False):
+        runnable = on(loop(30), max_checkpoints=4, auto_save=auto_save)
+        runnable.invoke({"n": 1})
+        runnable.update_state(None, {"n": 60}, as_node="step")
+        listed = [one.state["n"] for one in runnable.list_checkpoints()]
+        assert listed == ([60, 30, 29, 28] if auto_save else [60, 30])
+        assert [one.state["n"] for one in runnable.list_checkpoints(limit=2)] == [60, 30]
+        assert runnable.list_checkpoints(limit=0) == []
+        assert len(runnable.list_checkpoints(namespace=None, limit=3)) == len(listed[:3])
+        with pytest.raises(InvalidInput, match="negative"):
+            runnable.list_checkpoints(limit=-1)
+
+
 def test_an_execution_of_its_own() -> None:
     config = CheckpointConfig(MemoryCheckpointStore())
     first, second = (CheckpointableRunnable(loop(3), config) for _ in range(2))

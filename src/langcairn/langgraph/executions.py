@@ -158,11 +158,13 @@ class Executions:
         self, config: RunnableConfig | None, namespace: str | None, limit: int | None
     ) -> Steps[_Checkpoints]:
         """Return checkpoints, the newest first."""
-        thread = self.thread(config)
-        most = self._most
-        listed: _Checkpoints = yield Call(
-            self._saver.store, "list", (thread,), {"namespace": namespace}
-        )
+        if limit is not None and limit < 0:
+            raise InvalidInput(f"limit must not be negative: {limit}")
+        thread, most = self.thread(config), self._most
+        options: dict[str, Any] = {"namespace": namespace}
+        if namespace is not None:  # else the limit counts in each namespace
+            options["limit"] = min((n for n in (limit, most) if n is not None), default=None)
+        listed: _Checkpoints = yield Call(self._saver.store, "list", (thread,), options)
         found = {(one.namespace, one.id): one for one in listed}
         found |= {
             (one.namespace, one.id): one
