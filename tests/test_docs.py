@@ -1,4 +1,4 @@
-"""The code in the README runs as it stands there."""
+"""The code in the README and the guides runs as it stands there."""
 
 from __future__ import annotations
 
@@ -45,3 +45,13 @@ def test_links_of_the_readme() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_python_of_the_workflow_guide(tmp_path: Path) -> None:
+    program = "\n".join(blocks("python", "docs/workflow.md"))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "lines[0] changed: 'Written by hand' → 'About cairns'" in result.stdout

@@ -13,7 +13,17 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
     {"store", "stores", "opening", "options", "write_behind", "write_queue"},
-    {"operations", "maintenance", "executions", "records", "cache", "write_sessions"},
+    {
+        "operations",
+        "maintenance",
+        "retention",
+        "forks",
+        "comparing",
+        "executions",
+        "records",
+        "cache",
+        "write_sessions",
+    },
     {"security"},
     {"codec"},
     {"running"},

@@ -2,6 +2,7 @@
 
 from langcairn.checkpoint import Checkpoint
 from langcairn.codec.serde import SafeSerializer
+from langcairn.comparing import ChannelDiff, ItemDiff, StateDiff, compare_states
 from langcairn.errors import (
     AccessDenied,
     AmbiguousCheckpoint,
@@ -10,6 +11,7 @@ from langcairn.errors import (
     CorruptData,
     DecryptionFailed,
     ForgedData,
+    GraphChanged,
     InvalidInput,
     MissingChunks,
     SavesFailed,
@@ -21,6 +23,10 @@ from langcairn.errors import (
     UnsafeType,
     Unserializable,
 )
+from langcairn.forks import Fork, Step
+from langcairn.langgraph.checkpointable import CheckpointableRunnable
+from langcairn.langgraph.config import CheckpointConfig
+from langcairn.langgraph.message_graph import CheckpointableMessageGraph
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.security.guard import Action, matching, own_executions, read_only
@@ -41,15 +47,22 @@ __all__ = [
     "Action",
     "AmbiguousCheckpoint",
     "CairnError",
+    "ChannelDiff",
     "Checkpoint",
+    "CheckpointConfig",
     "CheckpointNotFound",
     "CheckpointSaver",
     "CheckpointStore",
+    "CheckpointableMessageGraph",
+    "CheckpointableRunnable",
     "CorruptData",
     "DecryptionFailed",
     "FileCheckpointStore",
     "ForgedData",
+    "Fork",
+    "GraphChanged",
     "InvalidInput",
+    "ItemDiff",
     "MemoryCheckpointStore",
     "MissingChunks",
     "PostgresCheckpointStore",
@@ -57,6 +70,8 @@ __all__ = [
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
+    "StateDiff",
+    "Step",
     "StoreClosed",
     "StoreError",
     "StoreFull",
@@ -66,6 +81,7 @@ __all__ = [
     "UnsafeType",
     "Unserializable",
     "WriteBehind",
+    "compare_states",
     "generate_key",
     "matching",
     "open_store",

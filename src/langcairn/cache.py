@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from langcairn.codec.nodes import MARK
-from langcairn.codec.reader import Content
+from langcairn.codec.nodes import MARK, standing
+from langcairn.codec.reader import Content, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from langcairn.backends.base import ChunkId
     from langcairn.codec.chunks import ChunkFormat
@@ -173,6 +174,50 @@ class Caches:
                 self._total += grown
                 self._trim()
 
+    def peek(self, execution_id: str) -> ExecutionCache | None:
+        """Return the cache of an execution, if it is remembered."""
+        with self._lock:
+            return self._by_execution.get(execution_id)
+
+    def carry_over(
+        self,
+        execution_id: str,
+        before: ExecutionCache,
+        epoch: int,
+        live: AbstractSet[ChunkId],
+        states: AbstractSet[bytes],
+    ) -> None:
+        """Remember in a new epoch what a removal has left of an execution.
+
+        Within an epoch rows are only added: whatever drops one raises the epoch. So a chunk that
+        rows referred to in ``epoch`` is referred to as long as the epoch stands, no sweep of it
+        counts it as garbage, and a commit in it needn't carry the chunk; a commit after it is
+        refused.
+
+        Args:
+            execution_id: The execution.
+            before: Its cache, from before the removal.
+            epoch: The epoch that the removal began.
+            live: All chunks that rows refer to, as read after the removal.
+            states: The state columns of these rows.
+        """
+        with self._lock:
+            now = self._by_execution.get(execution_id)
+            if now is not None and now.epoch is not None and now.epoch != epoch:
+                return  # somebody removed more since, and this process has seen it
+            known = before.known & live
+            values = {place: value for place, value in before.values.items() if _lives(value, live)}
+            heads = {name: head for name, head in before.heads.items() if head.state in states}
+            share = len(known) / (len(before.known) or 1)
+            grown = int(share * max(before.size - _EMPTY - sum(map(_size, values.values())), 0))
+            content = before.content.only(live)
+        cache = self.at(execution_id, epoch)
+        cache.content.pages.update(content.pages)
+        cache.content.leaves.update(content.leaves)
+        self.publish(
+            execution_id, cache, epoch, chunks=known, values=values, heads=heads, grown=grown
+        )
+
     def _trim(self) -> None:
         while self._total > self._limit and self._by_execution:
             self._forget(next(iter(self._by_execution)))
@@ -188,6 +233,13 @@ class Caches:
         cache = self._by_execution.pop(execution_id, None)
         if cache is not None:
             self._total -= cache.size
+
+
+def _lives(value: Encoded, live: AbstractSet[ChunkId]) -> bool:
+    """Tell whether all chunks of a value are among those that rows refer to."""
+    # What live pages refer to is live, too, so they needn't be opened.
+    pages, values = references([standing(value.node)], {})
+    return pages <= live and values <= live
 
 
 def _size(value: Encoded | None) -> int:

@@ -5,6 +5,7 @@
     │   └── Unserializable (TypeError)  a value inside the state, with its path
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
+    ├── GraphChanged                    a checkpoint waits for a node that the graph lacks
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
     │   ├── DecryptionFailed            the key is wrong or missing, or it is forged
@@ -64,6 +65,30 @@ class CheckpointNotFound(CairnError, LookupError):
 
 class AmbiguousCheckpoint(CairnError, LookupError):
     """Several executions or namespaces hold a checkpoint with this id: say which is meant."""
+
+
+class GraphChanged(CairnError):
+    """A checkpoint was saved by a graph that had other nodes; nothing was run.
+
+    Attributes:
+        missing: The nodes, or joins of nodes, that the checkpoint waits for and the graph lacks.
+        checkpoint_id: The checkpoint.
+        nodes: The nodes that the graph has.
+    """
+
+    def __init__(
+        self, missing: list[str], checkpoint_id: str, execution_id: str, nodes: list[str]
+    ) -> None:
+        named = ", ".join(map(repr, missing))
+        super().__init__(
+            f"checkpoint {checkpoint_id!r} of execution {execution_id!r} waits for {named}, which "
+            f"the graph doesn't have any more; it has {', '.join(map(repr, nodes))}. Nothing was "
+            "run. Give the node its old name back, go on from an earlier checkpoint, or say where "
+            "to go on with update_state(config, values, as_node=…)."
+        )
+        self.missing = missing
+        self.checkpoint_id = checkpoint_id
+        self.nodes = nodes
 
 
 class CorruptData(CairnError):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langcairn import executions, maintenance, operations
+from langcairn import executions, forks, maintenance, operations
 from langcairn.backends.base import FindCheckpoints
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
+from langcairn.comparing import StateDiff, compare_states
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
 from langcairn.options import assembled
@@ -37,6 +38,7 @@ T = TypeVar("T")
 # Inside the class, `list` is a method.
 _Checkpoints = list[Checkpoint]
 _Ids = list[str]
+_Forks = list[forks.Fork]
 
 
 class CheckpointStore(Closing):
@@ -339,6 +341,79 @@ class CheckpointStore(Closing):
         if not isinstance(self.backend, EncryptedBackend):
             raise InvalidInput("this store isn't encrypted, so it has no keys to change")
         return self.backend
+
+    # Branches
+
+    def forks(self, execution_id: str, *, namespace: str = "") -> _Forks:
+        """Return the branches of an execution, by the age of their first checkpoint."""
+        execution_id = valid_execution_id(execution_id)
+        return self.run(forks.find_forks(self.codec, execution_id, namespace))
+
+    async def aforks(self, execution_id: str, *, namespace: str = "") -> _Forks:
+        """Do as `forks`."""
+        execution_id = valid_execution_id(execution_id)
+        return await self.arun(forks.find_forks(self.codec, execution_id, namespace))
+
+    def name_fork(
+        self,
+        checkpoint_id: str,
+        name: str | None,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Name the branch to which a checkpoint belongs; None takes the name away.
+
+        Raises:
+            CheckpointNotFound: There is no such checkpoint.
+            AmbiguousCheckpoint: There are several.
+            InvalidInput: Another branch has the name.
+        """
+        query = _one(checkpoint_id, execution_id, namespace)
+        self.run(forks.name_fork(self.codec, query, name))
+
+    async def aname_fork(
+        self,
+        checkpoint_id: str,
+        name: str | None,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Do as `name_fork`."""
+        query = _one(checkpoint_id, execution_id, namespace)
+        await self.arun(forks.name_fork(self.codec, query, name))
+
+    def compare(
+        self,
+        before_id: str,
+        after_id: str,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> StateDiff:
+        """Return what is different between two checkpoints, see `compare_states`.
+
+        Raises:
+            CheckpointNotFound: There is no such checkpoint.
+            AmbiguousCheckpoint: There are several.
+        """
+        before = self.load(before_id, execution_id=execution_id, namespace=namespace)
+        after = self.load(after_id, execution_id=execution_id, namespace=namespace)
+        return StateDiff(before_id, after_id, compare_states(before.state, after.state))
+
+    async def acompare(
+        self,
+        before_id: str,
+        after_id: str,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> StateDiff:
+        """Do as `compare`."""
+        before = await self.aload(before_id, execution_id=execution_id, namespace=namespace)
+        after = await self.aload(after_id, execution_id=execution_id, namespace=namespace)
+        return StateDiff(before_id, after_id, compare_states(before.state, after.state))
 
     # Closing
 

@@ -13,6 +13,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -38,4 +39,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
     pass

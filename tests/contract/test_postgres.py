@@ -15,6 +15,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -54,4 +55,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
     pass

@@ -16,6 +16,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
     pass
 
 

@@ -13,6 +13,7 @@ from langcairn.testing import (
     SqliteStorage,
     Storage,
     StoreContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -39,4 +40,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
     pass

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # What LangGraph writes since 1.0; for records saved by hand, which have no number of their own.
 _FORMAT = 4
 _START = "__start__"
+NODE_NAME = "__langcairn_node_name"
+"""Names the nodes of a checkpoint in the config of a put, if they are known already."""
 
 
 class CheckpointSaver(BaseCheckpointSaver[int], Closing):
@@ -109,7 +111,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         """Yield checkpoints, the newest first. Nothing is held open between two of them."""
         query = _list_query(config, before)
         for loaded in self.store.pages(query, filter or {}, limit, self._codec):
-            yield _tuple(loaded, config)
+            yield tuple_of(loaded, config)
 
     async def alist(
         self,
@@ -122,7 +124,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         """Do as `list`."""
         query = _list_query(config, before)
         async for loaded in self.store.apages(query, filter or {}, limit, self._codec):
-            yield _tuple(loaded, config)
+            yield tuple_of(loaded, config)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -278,7 +280,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
     def _remembered(self, loaded: Loaded, config: RunnableConfig) -> CheckpointTuple:
         """Return a checkpoint that a run is likely to continue."""
         operations.remember(self._codec, loaded, _pushed(loaded.state))
-        return _tuple(loaded, config)
+        return tuple_of(loaded, config)
 
     def _draft(
         self,
@@ -287,7 +289,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> Draft:
-        execution_id, namespace = _thread(config)
+        execution_id, namespace = thread_of(config)
         parent = get_checkpoint_id(config)
         facts = cast("dict[str, Any]", get_checkpoint_metadata(config, metadata))
         values = checkpoint["channel_values"]
@@ -303,7 +305,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
             namespace,
             valid_name(checkpoint["id"], "checkpoint id", empty=False),
             valid_name(parent, "checkpoint id", empty=False) if parent else None,
-            _node_name(facts, checkpoint, before),
+            config["configurable"].get(NODE_NAME) or _node_name(facts, checkpoint, before),
             values,
             facts,
             timestamp,
@@ -314,7 +316,12 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         )
 
 
-def _thread(config: RunnableConfig) -> tuple[str, str]:
+def thread_of(config: RunnableConfig | None) -> tuple[str, str]:
+    """Return the thread and the namespace that a config names.
+
+    Raises:
+        InvalidInput: It names no thread, or one that can't be stored.
+    """
     configurable = (config or {}).get("configurable") or {}
     if "thread_id" not in configurable:
         raise InvalidInput(
@@ -334,7 +341,7 @@ def _threads(thread_ids: Sequence[str], strategy: str) -> list[str]:
 
 
 def _query(config: RunnableConfig) -> FindCheckpoints:
-    execution_id, namespace = _thread(config)
+    execution_id, namespace = thread_of(config)
     return FindCheckpoints(execution_id, namespace, get_checkpoint_id(config) or None, limit=1)
 
 
@@ -342,7 +349,7 @@ def _list_query(config: RunnableConfig | None, before: RunnableConfig | None) ->
     query = FindCheckpoints(before_id=get_checkpoint_id(before) if before else None)
     if config is None:
         return query
-    execution_id, namespace = _thread(config)
+    execution_id, namespace = thread_of(config)
     given = config["configurable"].get("checkpoint_ns")
     return query._replace(
         execution_id=execution_id,
@@ -353,7 +360,7 @@ def _list_query(config: RunnableConfig | None, before: RunnableConfig | None) ->
 
 def _writes_key(config: RunnableConfig) -> tuple[str, str, str]:
     checkpoint_id = get_checkpoint_id(config)
-    return (*_thread(config), valid_name(checkpoint_id, "checkpoint_id", empty=False))
+    return (*thread_of(config), valid_name(checkpoint_id, "checkpoint_id", empty=False))
 
 
 def _config(
@@ -368,7 +375,13 @@ def _config(
     }
 
 
-def _tuple(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
+def tuple_of(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
+    """Return a checkpoint as LangGraph wants it.
+
+    Args:
+        loaded: The checkpoint.
+        config: Names its thread as the caller does, who may have given an integer.
+    """
     row, graph = loaded.row, loaded.graph
     values = loaded.state
     if not graph:  # saved by hand: it has no channels of LangGraph's

@@ -12,6 +12,7 @@ subclass of each contract::
     class TestExecutions(ExecutionsContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
+    class TestWorkflow(WorkflowContract): ...
 
 The package needs pytest and hypothesis. For readable failures call
 ``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
@@ -23,6 +24,7 @@ from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
 from langcairn.testing.store import StoreContract
+from langcairn.testing.workflow import WorkflowContract
 
 __all__ = [
     "BackendContract",
@@ -33,4 +35,5 @@ __all__ = [
     "SqliteStorage",
     "Storage",
     "StoreContract",
+    "WorkflowContract",
 ]
