@@ -12,12 +12,22 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening"},
-    {"operations", "maintenance", "records", "cache"},
+    {
+        "store",
+        "stores",
+        "opening",
+        "measuring",
+        "monitor",
+        "profiler",
+        "metrics",
+        "tracing",
+        "logs",
+    },  # fmt: skip
+    {"operations", "maintenance", "records", "cache", "figures", "watching", "slow"},
     {"codec"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "observing"}
 
 
 def part_of(module: str) -> str:

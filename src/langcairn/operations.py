@@ -19,6 +19,7 @@ from langcairn.backends.base import (
     Commit,
     FetchChunks,
     FindCheckpoints,
+    FindExecutions,
     FoundCheckpoint,
     Position,
     Request,
@@ -348,6 +349,12 @@ def _fill(
                 "damaged, or removed by something other than langcairn. No state was returned."
             )
     raise CorruptData(f"{place(row)} has pages within pages without end: it is forged")
+
+
+def executions(query: FindExecutions) -> Operation[list[str]]:
+    """Find the ids of executions."""
+    ids: list[str] = yield query
+    return ids
 
 
 def too_busy(execution_id: str) -> StoreUnavailable:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langcairn import maintenance, operations
 from langcairn.backends.base import FindCheckpoints, FindExecutions
+from langcairn.backends.retry import seconds
 from langcairn.cache import Caches
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
+from langcairn.measuring import Measurable
 from langcairn.operations import Codec
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
+from langcairn.slow import DEFAULT_SLOW, warn_of_slow
+from langcairn.watching import name_of, observed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
-    from langcairn.backends.base import Backend
+    from langcairn.backends.base import Backend, Request
+    from langcairn.observing import Observer
     from langcairn.operations import Operation
     from langcairn.records import Loaded
 
@@ -31,11 +37,17 @@ _Ids = list[str]
 DEFAULT_CACHE_BYTES = 64 * 2**20
 
 
-class CheckpointStore(Closing):
+class CheckpointStore(Measurable, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
     async; leaving it closes it.
+
+    Attributes:
+        backend: Where it stores.
+        codec: How it stores, and what it remembers.
+        observers: Who is told about every operation: see `langcairn.observing.Observer`. Replace
+            the tuple to add one.
 
     Raises, from every method:
         StoreUnavailable: The storage can't be reached or is busy.
@@ -49,6 +61,7 @@ class CheckpointStore(Closing):
         *,
         serde: SerializerProtocol | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        slow_operation: timedelta | float | None = DEFAULT_SLOW,
     ) -> None:
         """Put a store on a backend, which it then owns.
 
@@ -56,41 +69,64 @@ class CheckpointStore(Closing):
             backend: Where to store.
             serde: How to serialize values; by default LangGraph's msgpack, loaded safely.
             cache_bytes: How much to remember about executions used last [bytes, about].
+            slow_operation: An operation that takes longer is a warning in the log
+                ``langcairn.slow``, as a timedelta or in seconds; None: none is.
         """
         if cache_bytes < 0:
             raise InvalidInput(f"cache_bytes must not be negative: {cache_bytes}")
         self.backend = backend
         self.codec = Codec(serde, Caches(cache_bytes))
+        self.observers: tuple[Observer, ...] = ()
+        self._slow = (
+            float("inf") if slow_operation is None else seconds(slow_operation, "slow_operation")
+        )
 
     # Running operations
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its end, blocking."""
+        running = self._watched(operation)
+        begin = time.monotonic()
+        request: Request | None = None
         try:
-            request = next(operation)
+            request = next(running)
             while True:
                 try:
                     answer = self.backend.execute(request)
                 except BaseException as error:  # noqa: BLE001 -- handed to the operation, which may handle it
-                    request = operation.throw(error)
+                    request = running.throw(error)
                 else:
-                    request = operation.send(answer)
+                    request = running.send(answer)
         except StopIteration as stop:
+            self._note_time(operation, request, time.monotonic() - begin)
             return stop.value  # type: ignore[no-any-return]  # what the generator returns
 
     async def arun(self, operation: Operation[T]) -> T:
         """Run an operation to its end without blocking the event loop."""
+        running = self._watched(operation)
+        begin = time.monotonic()
+        request: Request | None = None
         try:
-            request = next(operation)
+            request = next(running)
             while True:
                 try:
                     answer = await self.backend.aexecute(request)
                 except BaseException as error:  # noqa: BLE001 -- as in run
-                    request = operation.throw(error)
+                    request = running.throw(error)
                 else:
-                    request = operation.send(answer)
+                    request = running.send(answer)
         except StopIteration as stop:
+            self._note_time(operation, request, time.monotonic() - begin)
             return stop.value  # type: ignore[no-any-return]  # what the generator returns
+
+    def _watched(self, operation: Operation[T]) -> Operation[T]:
+        if not self.observers:
+            return operation
+        return observed(operation, self.backend.name, self.observers)
+
+    def _note_time(self, operation: Operation[Any], last: Request | None, took: float) -> None:
+        if took > self._slow:
+            warn_of_slow(self.backend.name, name_of(operation), last, took)
 
     # Saving
 
@@ -236,11 +272,11 @@ class CheckpointStore(Closing):
 
         One whose last checkpoint was deleted stays until it is cleared.
         """
-        return self.backend.execute(FindExecutions(after, limit))  # type: ignore[return-value]  # see FindExecutions
+        return self.run(operations.executions(FindExecutions(after, limit)))
 
     async def aexecutions(self, *, after: str = "", limit: int | None = None) -> _Ids:
         """Do as `executions`."""
-        return await self.backend.aexecute(FindExecutions(after, limit))  # type: ignore[return-value]  # as above
+        return await self.arun(operations.executions(FindExecutions(after, limit)))
 
     # Deleting
 

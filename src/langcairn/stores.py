@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.memory import MemoryBackend
 from langcairn.errors import InvalidInput
+from langcairn.slow import DEFAULT_SLOW
 from langcairn.store import DEFAULT_CACHE_BYTES, CheckpointStore
 
 if TYPE_CHECKING:
@@ -26,10 +27,16 @@ class MemoryCheckpointStore(CheckpointStore):
     backend: MemoryBackend
 
     def __init__(
-        self, *, serde: SerializerProtocol | None = None, cache_bytes: int = DEFAULT_CACHE_BYTES
+        self,
+        *,
+        serde: SerializerProtocol | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        slow_operation: timedelta | float | None = DEFAULT_SLOW,
     ) -> None:
         """Make an empty store; for the arguments see `CheckpointStore`."""
-        super().__init__(MemoryBackend(), serde=serde, cache_bytes=cache_bytes)
+        super().__init__(
+            MemoryBackend(), serde=serde, cache_bytes=cache_bytes, slow_operation=slow_operation
+        )
 
     def stored_bytes(self) -> int:
         """Return the bytes of all rows and chunks with their keys, without Python's overhead."""
@@ -45,6 +52,7 @@ class FileCheckpointStore(CheckpointStore):
         *,
         serde: SerializerProtocol | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        slow_operation: timedelta | float | None = DEFAULT_SLOW,
         **options: Any,
     ) -> None:
         """Open a directory, which is made on first use; for the rest see `CheckpointStore`.
@@ -53,13 +61,16 @@ class FileCheckpointStore(CheckpointStore):
             directory: Where the logs are.
             serde: As for `CheckpointStore`.
             cache_bytes: As for `CheckpointStore`.
+            slow_operation: As for `CheckpointStore`.
             **options: As for `langcairn.backends.file.FileBackend`.
 
         Raises:
             InvalidInput: An argument can't be used as it is.
         """
         backend = _backend("file", "FileBackend", directory, **options)
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        super().__init__(
+            backend, serde=serde, cache_bytes=cache_bytes, slow_operation=slow_operation
+        )
 
 
 class SqliteCheckpointStore(CheckpointStore):
@@ -75,6 +86,7 @@ class SqliteCheckpointStore(CheckpointStore):
         busy_timeout: float | timedelta = 10.0,
         serde: SerializerProtocol | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        slow_operation: timedelta | float | None = DEFAULT_SLOW,
     ) -> None:
         """Open a file, which is made on first use; for the rest see `CheckpointStore`.
 
@@ -88,6 +100,7 @@ class SqliteCheckpointStore(CheckpointStore):
             busy_timeout: How long to wait while other processes write [seconds].
             serde: As for `CheckpointStore`.
             cache_bytes: As for `CheckpointStore`.
+            slow_operation: As for `CheckpointStore`.
 
         Raises:
             InvalidInput: An argument can't be used as it is.
@@ -101,7 +114,9 @@ class SqliteCheckpointStore(CheckpointStore):
             cache_size=cache_size,
             busy_timeout=busy_timeout,
         )
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        super().__init__(
+            backend, serde=serde, cache_bytes=cache_bytes, slow_operation=slow_operation
+        )
 
 
 class PostgresCheckpointStore(CheckpointStore):
@@ -116,6 +131,7 @@ class PostgresCheckpointStore(CheckpointStore):
         *,
         serde: SerializerProtocol | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        slow_operation: timedelta | float | None = DEFAULT_SLOW,
         **options: Any,
     ) -> None:
         """Connect to a database; for the rest see `CheckpointStore`.
@@ -126,6 +142,7 @@ class PostgresCheckpointStore(CheckpointStore):
             table_name: The table of checkpoints.
             serde: As for `CheckpointStore`.
             cache_bytes: As for `CheckpointStore`.
+            slow_operation: As for `CheckpointStore`.
             **options: As for `langcairn.backends.postgres.PostgresBackend`.
 
         Raises:
@@ -133,7 +150,9 @@ class PostgresCheckpointStore(CheckpointStore):
             InvalidInput: An argument can't be used as it is.
         """
         backend = _backend("postgres", "PostgresBackend", conn_string, table_name, **options)
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        super().__init__(
+            backend, serde=serde, cache_bytes=cache_bytes, slow_operation=slow_operation
+        )
 
     def init_schema(self, partitions: int | None = None) -> None:
         """Make the tables, which otherwise happens on first use.
@@ -162,6 +181,7 @@ class RedisCheckpointStore(CheckpointStore):
         ttl: float | timedelta = 0,
         serde: SerializerProtocol | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        slow_operation: timedelta | float | None = DEFAULT_SLOW,
         **options: Any,
     ) -> None:
         """Connect to servers; for the rest see `CheckpointStore`.
@@ -172,6 +192,7 @@ class RedisCheckpointStore(CheckpointStore):
             ttl: When an execution that is no longer written to expires [seconds]; 0: never.
             serde: As for `CheckpointStore`.
             cache_bytes: As for `CheckpointStore`.
+            slow_operation: As for `CheckpointStore`.
             **options: As for `langcairn.backends.redis.RedisBackend`.
 
         Raises:
@@ -179,7 +200,9 @@ class RedisCheckpointStore(CheckpointStore):
             InvalidInput: An argument can't be used as it is.
         """
         backend = _backend("redis", "RedisBackend", addr, prefix=prefix, ttl=ttl, **options)
-        super().__init__(backend, serde=serde, cache_bytes=cache_bytes)
+        super().__init__(
+            backend, serde=serde, cache_bytes=cache_bytes, slow_operation=slow_operation
+        )
 
 
 def _backend(module: str, name: str, *args: Any, **options: Any) -> Backend:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.file_storage import FileStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    FiguresContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,4 +35,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

@@ -8,6 +8,7 @@ import pytest
 
 from langcairn.testing import (
     BackendContract,
+    FiguresContract,
     MemoryStorage,
     SaverContract,
     Storage,
@@ -33,4 +34,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

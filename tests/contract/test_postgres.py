@@ -8,7 +8,13 @@ import pytest
 from tests.postgres_server import PostgresServer
 from tests.postgres_storage import PostgresStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    FiguresContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,4 +44,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

@@ -8,7 +8,13 @@ import pytest
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    FiguresContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +50,18 @@ class TestSaver(SaverContract):
     pass
 
 
+class TestFigures(FiguresContract):
+    pass
+
+
 class TestBackendOnCluster(BackendContract):
+    @pytest.fixture
+    def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
+        with cluster.client() as client, RedisStorage(cluster.url, client) as storage:
+            yield storage
+
+
+class TestFiguresOnCluster(FiguresContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
         with cluster.client() as client, RedisStorage(cluster.url, client) as storage:

@@ -8,6 +8,7 @@ import pytest
 
 from langcairn.testing import (
     BackendContract,
+    FiguresContract,
     SaverContract,
     SqliteStorage,
     Storage,
@@ -34,4 +35,8 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

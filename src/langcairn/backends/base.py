@@ -14,6 +14,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, NewType
 
+from langcairn.backends.measures import Load, Measure, MeasureExecutions, Ping
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -199,6 +201,9 @@ Request = (
     | FindOldChunks
     | Sweep
     | Clear
+    | Ping
+    | Measure
+    | MeasureExecutions
 )
 
 
@@ -218,6 +223,15 @@ class Backend(ABC):
     @abstractmethod
     async def aexecute(self, request: Request) -> object:
         """Answer a request without blocking the event loop."""
+
+    @property
+    def name(self) -> str:
+        """What this kind of backend is called in metrics, traces and logs."""
+        return type(self).__name__.removesuffix("Backend").lower()
+
+    def load(self) -> Load:
+        """Return how busy it is, without asking the system. A closed one is not."""
+        return Load()
 
     @abstractmethod
     def close(self) -> None:

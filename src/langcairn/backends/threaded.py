@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from langcairn.backends.base import Backend, Clear, Commit, Remove, Sweep
 from langcairn.backends.group_commit import GroupCommit, Ticket
+from langcairn.backends.measures import Load
 from langcairn.errors import InvalidInput, StoreClosed
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class ThreadedBackend(Backend):
         except BaseException:
             self._commits.withdraw(ticket)
             raise
+
+    @override
+    def load(self) -> Load:
+        return Load(queued=len(self._commits))
 
     @override
     def close(self) -> None:

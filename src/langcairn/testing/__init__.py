@@ -11,12 +11,14 @@ subclass of each contract::
     class TestBackend(BackendContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
+    class TestFigures(FiguresContract): ...
 
 The package needs pytest and hypothesis. For readable failures call
 ``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
 """
 
 from langcairn.testing.backend import BackendContract
+from langcairn.testing.figures import FiguresContract
 from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
@@ -24,6 +26,7 @@ from langcairn.testing.store import StoreContract
 
 __all__ = [
     "BackendContract",
+    "FiguresContract",
     "MemoryStorage",
     "SaverContract",
     "SaverMachine",

@@ -152,6 +152,10 @@ class _CommitsByExecution(GroupCommit["Request", object]):
         return self._queues[hash(_execution(ticket.request)) % _QUEUES]
 
     @override
+    def __len__(self) -> int:
+        return sum(map(len, self._queues))
+
+    @override
     def enqueue(self, ticket: Ticket[Request, object]) -> None:
         self._queue_of(ticket).enqueue(ticket)
 

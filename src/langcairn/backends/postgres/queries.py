@@ -30,6 +30,8 @@ from langcairn.backends.base import (
     next_epoch,
     writes_order,
 )
+from langcairn.backends.measures import Measure, MeasureExecutions, Ping
+from langcairn.backends.postgres import measuring
 from langcairn.backends.postgres.values import TEXT, Statement, array
 
 if TYPE_CHECKING:
@@ -246,4 +248,7 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     FindOldChunks: _old_chunks,
     Sweep: _sweep,
     Clear: _clear,
+    Ping: measuring.ping,
+    Measure: measuring.measure,
+    MeasureExecutions: measuring.by_execution,
 }

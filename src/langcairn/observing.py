@@ -1,0 +1,136 @@
+"""The one seam through which a store's work is seen, by metrics, traces, logs and profiles.
+
+While a store has observers, every operation is wrapped (`langcairn.watching`): what is seen of it
+goes into an `Observation`, which observers are given. Without observers nothing is wrapped. What
+happens below a request (waiting for a connection, trying again) is added by whoever knows it,
+through `spent` and `retried`, to the observations that are `current` at that moment; if there are
+none, that is a look at a context variable.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_logger = logging.getLogger(__name__)
+
+clock = time.perf_counter
+"""What durations are measured with [s]."""
+
+
+class Observer:
+    """What is told about the operations of a store; by default nothing of it interests.
+
+    Add one to ``store.observers``. Its methods are called in the thread or task of the operation
+    and should be short. What they raise is logged and fails nothing.
+    """
+
+    def began(self, observation: Observation) -> None:
+        """Hear that an operation begins."""
+
+    def answered(self, observation: Observation, request: object, seconds: float) -> None:
+        """Hear that the backend has answered a request, or refused it."""
+
+    def ended(self, observation: Observation) -> None:
+        """Hear that an operation has ended; its observation is complete."""
+
+    def checked(self, backend: str, health: object | None) -> None:
+        """Hear what a `Monitor` found: a `Health`, or None if the store can't be used."""
+
+    def measured(self, backend: str, stats: object) -> None:
+        """Hear the `Stats` that a `Monitor` took."""
+
+
+class Observation:
+    """What is seen of one operation. Never a state, or any part of one.
+
+    Attributes:
+        operation: Its name: ``put``, ``put_writes``, ``get``, ``list``, ``delete``, …
+        backend: The name of the backend.
+        execution_id: The execution that it is about, as far as its requests say; the last one.
+        checkpoint_id: The checkpoint, likewise.
+        began_at: When it began [ns since 1970].
+        seconds: How long it took [s]; while it is under way 0.
+        outcome: ``ok``, ``cancelled``, ``error``, or the kind of a langcairn error:
+            ``store_unavailable``, ``corrupt_data``, …
+        requests: How many requests the backend was asked.
+        sent: The bytes of rows and chunks that were given to the backend.
+        received: The bytes of rows and chunks that came from it.
+        retries: How often the backend tried again after a fault.
+        refused: How many commits were refused because of a stale epoch, and were repeated.
+        phases: Where the time went, as far as it was measured: phase to seconds.
+        measured: The sum of these [s].
+        notes: Where observers keep what belongs to this operation.
+    """
+
+    __slots__ = (
+        "backend", "began_at", "checkpoint_id", "execution_id", "measured", "notes", "operation",
+        "outcome", "phases", "received", "refused", "requests", "retries", "seconds", "sent",
+    )  # fmt: skip
+
+    def __init__(self, operation: str, backend: str) -> None:
+        self.operation = operation
+        self.backend = backend
+        self.execution_id: str | None = None
+        self.checkpoint_id: str | None = None
+        self.began_at = time.time_ns()
+        self.seconds = 0.0
+        self.outcome = ""
+        self.requests = self.sent = self.received = self.retries = self.refused = 0
+        self.phases: dict[str, float] = {}
+        self.measured = 0.0
+        self.notes: dict[object, Any] = {}
+
+    def spent(self, phase: str, seconds: float) -> None:
+        """Add to where the time went."""
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
+        self.measured += seconds
+
+
+current: ContextVar[Sequence[Observation]] = ContextVar("langcairn_observations", default=())
+"""The observations for which something is being done in this thread or task."""
+
+
+def spent(phase: str, seconds: float) -> None:
+    """Add to where the time of the current operations went."""
+    for observation in current.get():
+        observation.spent(phase, seconds)
+
+
+def retried(pause: float) -> None:
+    """Note that a request will be tried again, after a pause [s]."""
+    for observation in current.get():
+        observation.retries += 1
+        observation.spent("pause", pause)
+
+
+@contextmanager
+def together(observations: Sequence[Observation]) -> Iterator[None]:
+    """Do something for several operations at once: what it takes, it takes for each of them."""
+    token = current.set(observations)
+    try:
+        yield
+    finally:
+        current.reset(token)
+
+
+def tell(observers: Sequence[Observer], event: str, *facts: Any) -> None:
+    """Tell observers of something; what they raise is logged.
+
+    Args:
+        observers: Whom.
+        event: The name of the method to call.
+        *facts: Its arguments.
+    """
+    for observer in observers:
+        try:
+            getattr(observer, event)(*facts)
+        except Exception:
+            # What was saved is saved: a mistake in watching must not say otherwise.
+            _logger.exception("%s failed when it was told what %s", type(observer).__name__, event)
