@@ -12,17 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {
-        "store",
-        "stores",
-        "opening",
-        "measuring",
-        "monitor",
-        "profiler",
-        "metrics",
-        "tracing",
-        "logs",
-    },  # fmt: skip
+    {"metrics", "tracing", "logs", "monitor", "profiler"},
+    {"store", "stores", "opening", "measuring"},
     {"operations", "maintenance", "records", "cache", "figures", "watching", "slow"},
     {"codec"},
     {"backends"},

@@ -17,8 +17,12 @@ from langcairn.errors import (
     UnsafeType,
     Unserializable,
 )
+from langcairn.figures import ExecutionStats, Health, Stats
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.monitor import Alert, Monitor, Thresholds
+from langcairn.observing import Observation, Observer
 from langcairn.opening import open_store
+from langcairn.profiler import Profiler
 from langcairn.store import CheckpointStore
 from langcairn.stores import (
     FileCheckpointStore,
@@ -29,6 +33,7 @@ from langcairn.stores import (
 )
 
 __all__ = [
+    "Alert",
     "AmbiguousCheckpoint",
     "CairnError",
     "Checkpoint",
@@ -36,19 +41,27 @@ __all__ = [
     "CheckpointSaver",
     "CheckpointStore",
     "CorruptData",
+    "ExecutionStats",
     "FileCheckpointStore",
+    "Health",
     "InvalidInput",
     "MemoryCheckpointStore",
     "MissingChunks",
+    "Monitor",
+    "Observation",
+    "Observer",
     "PostgresCheckpointStore",
+    "Profiler",
     "RedisCheckpointStore",
     "SafeSerializer",
     "SqliteCheckpointStore",
+    "Stats",
     "StoreClosed",
     "StoreError",
     "StoreFull",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "Thresholds",
     "UnsafeType",
     "Unserializable",
     "open_store",

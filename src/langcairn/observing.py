@@ -24,6 +24,16 @@ clock = time.perf_counter
 """What durations are measured with [s]."""
 
 
+FAULTS = frozenset(
+    {
+        "corrupt_data", "error", "missing_chunks", "store_error", "store_full",
+        "store_misconfigured", "store_unavailable", "unsafe_type",
+    }
+)  # fmt: skip
+"""Outcomes that are the store's doing. The others are the caller's: what he passed can't be stored,
+he was overtaken by another writer, or he gave up waiting."""
+
+
 class Observer:
     """What is told about the operations of a store; by default nothing of it interests.
 

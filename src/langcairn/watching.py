@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NAMES = {"save": "put", "save_writes": "put_writes", "find": "get", "find_page": "list"}
+_NAMES = {
+    "save": "put",
+    "save_writes": "put_writes",
+    "find": "get",
+    "find_page": "list",
+    "_round": "monitor",
+}
 """How operations are called in LangGraph's words; any other has the name of its generator."""
 
 
