@@ -178,7 +178,9 @@ def test_stores_share_a_registry() -> None:
     assert found["langcairn_operations_total", "other", "executions", "ok"] == 1
     metrics.remove()
     one.executions()
-    assert scrape(registry)["langcairn_operations_total", "memory", "executions", "ok"] == 1
+    assert not one.observers.present
+    assert ("langcairn_operations_total", "memory", "executions", "ok") not in scrape(registry)
+    instrument(one, registry)
     del other
     gc.collect()
     assert ("langcairn_queue_depth", "other") not in scrape(registry)
@@ -264,10 +266,12 @@ def test_a_broken_observer_fails_nothing(caplog: pytest.LogCaptureFixture) -> No
         began = ended
 
     store = open_store("memory:")
-    store.observers = (Broken(),)
+    store.observers.add(Broken())
     store.save(Checkpoint(id="c", execution_id="e", state={}))
     assert store.load("c").state == {}
-    assert "Broken failed" in caplog.text
+    assert "Broken.ended failed" in caplog.text
+    with pytest.raises(InvalidInput, match="Observer"):
+        store.observers.add(print)  # type: ignore[arg-type]  # a mistake
     assert len(caplog.records) == 4
 
 

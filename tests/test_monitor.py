@@ -171,10 +171,10 @@ def test_runs_in_a_thread(
         assert rounds.acquire(timeout=30)
         backend.away = False
         assert rounds.acquire(timeout=30)
-        assert monitor in store.observers
+        assert monitor in store.observers.present
         with pytest.raises(InvalidInput, match="already"):
             monitor.__enter__()
-    assert not store.observers
+    assert not store.observers.present
     assert names(heard) == ["P0 unavailable", "P0 unavailable over"]
     assert "a callback that fails" in caplog.text
     assert not [one for one in threading.enumerate() if one.name == "langcairn-monitor"]
@@ -208,7 +208,7 @@ async def test_runs_in_a_task(store: CheckpointStore, backend: Patient) -> None:
         backend.away = False
         assert (await heard.get()).resolved
         assert monitor.active == []
-    assert store.observers == ()
+    assert not store.observers.present
 
 
 def test_ends_with_the_store(store: CheckpointStore, caplog: pytest.LogCaptureFixture) -> None:

@@ -91,7 +91,7 @@ def test_nothing_stays_in_place() -> None:
         assert all(a is not b for a, b in zip(before, functions(), strict=True))
         store.executions()
     assert functions() == before
-    assert store.observers == ()
+    assert not store.observers.present
     assert list(inner.profiles()) == ["executions"]
     assert Profiler(store).report() == "No operation was seen."
 

@@ -55,11 +55,11 @@ class OperationLog(Observer):
     def __init__(self, store: CheckpointStore, level: int) -> None:
         self._store = store
         self._level = level
-        store.observers = (*store.observers, self)
+        store.observers.add(self)
 
     def remove(self) -> None:
         """Log no more."""
-        self._store.observers = tuple(one for one in self._store.observers if one is not self)
+        self._store.observers.discard(self)
 
     @override
     def ended(self, observation: Observation) -> None:

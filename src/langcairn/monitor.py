@@ -209,10 +209,10 @@ class Monitor(Observer, Closing):
         except StoreClosed:
             raise
         except CairnError as error:
-            tell(observers, "checked", backend, None)
+            tell(observers.checked, backend, None)
             found = {**self._active, "unavailable": _unavailable(error)}
         else:
-            tell(observers, "checked", backend, health)
+            tell(observers.checked, backend, health)
             stats = None
             damage: CairnError | None = None
             if self._stats:
@@ -220,7 +220,7 @@ class Monitor(Observer, Closing):
                     stats = yield from figures.stats(
                         backend, None, logical=self._logical, on_progress=None
                     )
-                    tell(observers, "measured", backend, stats)
+                    tell(observers.measured, backend, stats)
                 except StoreClosed:
                     raise
                 except CairnError as error:
@@ -331,7 +331,7 @@ class Monitor(Observer, Closing):
     def _begin(self) -> None:
         if self._thread is not None or self._task is not None:
             raise InvalidInput("this monitor runs already; make another one")
-        self._store.observers = (*self._store.observers, self)
+        self._store.observers.add(self)
 
     @override
     def close(self) -> None:
@@ -355,7 +355,7 @@ class Monitor(Observer, Closing):
             await asyncio.to_thread(self.close)
 
     def _leave(self) -> None:
-        self._store.observers = tuple(one for one in self._store.observers if one is not self)
+        self._store.observers.discard(self)
 
     def _work(self) -> None:
         while not self._stop.is_set():

@@ -10,13 +10,16 @@ none, that is a look at a context variable.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from langcairn.errors import InvalidInput
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _logger = logging.getLogger(__name__)
 
@@ -37,8 +40,8 @@ he was overtaken by another writer, or he gave up waiting."""
 class Observer:
     """What is told about the operations of a store; by default nothing of it interests.
 
-    Add one to ``store.observers``. Its methods are called in the thread or task of the operation
-    and should be short. What they raise is logged and fails nothing.
+    Add one by ``store.observers.add``. Its methods are called in the thread or task of the
+    operation and should be short. What they raise is logged and fails nothing.
     """
 
     def began(self, observation: Observation) -> None:
@@ -65,7 +68,6 @@ class Observation:
         backend: The name of the backend.
         execution_id: The execution that it is about, as far as its requests say; the last one.
         checkpoint_id: The checkpoint, likewise.
-        began_at: When it began [ns since 1970].
         seconds: How long it took [s]; while it is under way 0.
         outcome: ``ok``, ``cancelled``, ``error``, or the kind of a langcairn error:
             ``store_unavailable``, ``corrupt_data``, …
@@ -76,12 +78,12 @@ class Observation:
         refused: How many commits were refused because of a stale epoch, and were repeated.
         phases: Where the time went, as far as it was measured: phase to seconds.
         measured: The sum of these [s].
-        notes: Where observers keep what belongs to this operation.
+        notes: Where observers may keep what belongs to this operation.
     """
 
     __slots__ = (
-        "backend", "began_at", "checkpoint_id", "execution_id", "measured", "notes", "operation",
-        "outcome", "phases", "received", "refused", "requests", "retries", "seconds", "sent",
+        "backend", "checkpoint_id", "execution_id", "measured", "notes", "operation", "outcome",
+        "phases", "received", "refused", "requests", "retries", "seconds", "sent",
     )  # fmt: skip
 
     def __init__(self, operation: str, backend: str) -> None:
@@ -89,13 +91,12 @@ class Observation:
         self.backend = backend
         self.execution_id: str | None = None
         self.checkpoint_id: str | None = None
-        self.began_at = time.time_ns()
         self.seconds = 0.0
         self.outcome = ""
         self.requests = self.sent = self.received = self.retries = self.refused = 0
         self.phases: dict[str, float] = {}
         self.measured = 0.0
-        self.notes: dict[object, Any] = {}
+        self.notes: dict[object, Any] | None = None
 
     def spent(self, phase: str, seconds: float) -> None:
         """Add to where the time went."""
@@ -130,17 +131,63 @@ def together(observations: Sequence[Observation]) -> Iterator[None]:
         current.reset(token)
 
 
-def tell(observers: Sequence[Observer], event: str, *facts: Any) -> None:
-    """Tell observers of something; what they raise is logged.
+class Observers:
+    """Who watches a store.
+
+    Attributes:
+        present: All of them.
+        began: Those of their methods of this name that do something; likewise the others.
+    """
+
+    __slots__ = ("_lock", "answered", "began", "checked", "ended", "measured", "present")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._take(())
+
+    def add(self, observer: Observer) -> None:
+        """Let an observer hear of every operation that begins from now on.
+
+        Raises:
+            InvalidInput: It is none, or is there already.
+        """
+        if not isinstance(observer, Observer):
+            raise InvalidInput(f"expected a langcairn.Observer, not {type(observer).__name__}")
+        with self._lock:
+            if observer in self.present:
+                raise InvalidInput(f"this {type(observer).__name__} watches the store already")
+            self._take((*self.present, observer))
+
+    def discard(self, observer: Observer) -> None:
+        """Let an observer hear no more; of operations under way it still hears the end."""
+        with self._lock:
+            self._take(tuple(one for one in self.present if one is not observer))
+
+    def _take(self, observers: tuple[Observer, ...]) -> None:
+        for event in ("began", "answered", "ended", "checked", "measured"):
+            idle = getattr(Observer, event)
+            methods = (getattr(one, event) for one in observers)
+            setattr(self, event, tuple(m for m in methods if m.__func__ is not idle))
+        self.present: tuple[Observer, ...] = observers
+
+    began: tuple[Callable[[Observation], object], ...]
+    answered: tuple[Callable[[Observation, object, float], object], ...]
+    ended: tuple[Callable[[Observation], object], ...]
+    checked: tuple[Callable[[str, object], object], ...]
+    measured: tuple[Callable[[str, object], object], ...]
+
+
+def tell(listeners: Sequence[Callable[..., object]], *facts: Any) -> None:
+    """Call methods of observers; what they raise is logged.
 
     Args:
-        observers: Whom.
-        event: The name of the method to call.
-        *facts: Its arguments.
+        listeners: The methods.
+        *facts: Their arguments.
     """
-    for observer in observers:
+    for listener in listeners:
         try:
-            getattr(observer, event)(*facts)
+            listener(*facts)
         except Exception:
             # What was saved is saved: a mistake in watching must not say otherwise.
-            _logger.exception("%s failed when it was told what %s", type(observer).__name__, event)
+            name = getattr(listener, "__qualname__", listener)
+            _logger.exception("the observer %s failed", name)

@@ -112,7 +112,7 @@ class Profiler(Observer):
 
     def __enter__(self) -> Self:
         _probes.install()
-        self._store.observers = (*self._store.observers, self)
+        self._store.observers.add(self)
         return self
 
     def __exit__(
@@ -121,7 +121,7 @@ class Profiler(Observer):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._store.observers = tuple(one for one in self._store.observers if one is not self)
+        self._store.observers.discard(self)
         _probes.remove()
 
     def ended(self, observation: Observation) -> None:

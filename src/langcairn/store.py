@@ -13,6 +13,7 @@ from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.measuring import Measurable
+from langcairn.observing import Observers
 from langcairn.operations import Codec
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
 from langcairn.slow import DEFAULT_SLOW, warn_of_slow
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
     from langcairn.backends.base import Backend, Request
-    from langcairn.observing import Observer
     from langcairn.operations import Operation
     from langcairn.records import Loaded
 
@@ -46,8 +46,7 @@ class CheckpointStore(Measurable, Closing):
     Attributes:
         backend: Where it stores.
         codec: How it stores, and what it remembers.
-        observers: Who is told about every operation: see `langcairn.observing.Observer`. Replace
-            the tuple to add one.
+        observers: Who is told about every operation, see `Observer`; ``add`` adds one.
 
     Raises, from every method:
         StoreUnavailable: The storage can't be reached or is busy.
@@ -76,7 +75,7 @@ class CheckpointStore(Measurable, Closing):
             raise InvalidInput(f"cache_bytes must not be negative: {cache_bytes}")
         self.backend = backend
         self.codec = Codec(serde, Caches(cache_bytes))
-        self.observers: tuple[Observer, ...] = ()
+        self.observers = Observers()
         self._slow = (
             float("inf") if slow_operation is None else seconds(slow_operation, "slow_operation")
         )
@@ -120,7 +119,7 @@ class CheckpointStore(Measurable, Closing):
             return stop.value  # type: ignore[no-any-return]  # what the generator returns
 
     def _watched(self, operation: Operation[T]) -> Operation[T]:
-        if not self.observers:
+        if not self.observers.present:
             return operation
         return observed(operation, self.backend.name, self.observers)
 

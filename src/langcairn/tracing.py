@@ -52,11 +52,11 @@ class StoreTraces(Observer):
     def __init__(self, store: CheckpointStore, tracer: otel.Tracer) -> None:
         self._store = store
         self._tracer = tracer
-        store.observers = (*store.observers, self)
+        store.observers.add(self)
 
     def remove(self) -> None:
         """Make no more spans."""
-        self._store.observers = tuple(one for one in self._store.observers if one is not self)
+        self._store.observers.discard(self)
 
     @override
     def began(self, observation: Observation) -> None:
@@ -67,15 +67,19 @@ class StoreTraces(Observer):
         )
         # Current, so that what the driver does is seen inside of it, if that makes spans too.
         token = context.attach(otel.set_span_in_context(span))
-        observation.notes[self] = (span, token)
+        notes = observation.notes = observation.notes or {}
+        notes[self] = (span, token)
 
     @override
     def answered(self, observation: Observation, request: object, seconds: float) -> None:
-        span, _ = observation.notes[self]
-        span.add_event(type(request).__name__, {"langcairn.seconds": seconds})
+        if observation.notes is not None and self in observation.notes:
+            span, _ = observation.notes[self]
+            span.add_event(type(request).__name__, {"langcairn.seconds": seconds})
 
     @override
     def ended(self, observation: Observation) -> None:
+        if observation.notes is None or self not in observation.notes:
+            return  # it began before we came
         span, token = observation.notes.pop(self)
         context.detach(token)
         facts: dict[str, Any] = {

@@ -19,9 +19,9 @@ from langcairn.errors import StaleEpoch
 from langcairn.observing import Observation, clock, current, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from langcairn.observing import Observer
+    from langcairn.observing import Observers
     from langcairn.operations import Operation
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def name_of(operation: Operation[Any]) -> str:
     return _NAMES.get(name, name)
 
 
-def observed(operation: Operation[T], backend: str, observers: Sequence[Observer]) -> Operation[T]:
+def observed(operation: Operation[T], backend: str, observers: Observers) -> Operation[T]:
     """Wrap an operation, so that observers see it.
 
     Args:
@@ -51,11 +51,12 @@ def observed(operation: Operation[T], backend: str, observers: Sequence[Observer
         observers: Who is told.
     """
     observation = Observation(name_of(operation), backend)
+    ended = observers.ended  # also of those that leave meanwhile: they have heard the beginning
     before = current.get()
     current.set((observation,))
     begin = clock()
     try:
-        tell(observers, "began", observation)
+        tell(observers.began, observation)
         request = next(operation)
         while True:
             _asked(observation, request)
@@ -83,7 +84,7 @@ def observed(operation: Operation[T], backend: str, observers: Sequence[Observer
         # Not by a token: an abandoned coroutine ends in whatever context collects it.
         current.set(before)
         observation.seconds = clock() - begin
-        tell(observers, "ended", observation)
+        tell(ended, observation)
 
 
 def _asked(observation: Observation, request: Any) -> None:
@@ -107,7 +108,7 @@ def _asked(observation: Observation, request: Any) -> None:
 
 def _answered(
     observation: Observation,
-    observers: Sequence[Observer],
+    observers: Observers,
     request: object,
     seconds: float,
     known: float,
@@ -115,7 +116,8 @@ def _answered(
     """Note what a request took, beyond what was noted while it was under way."""
     waited = observation.measured - known
     observation.spent(_PHASES.get(type(request), "read"), max(seconds - waited, 0.0))
-    tell(observers, "answered", observation, request, seconds)
+    if observers.answered:
+        tell(observers.answered, observation, request, seconds)
 
 
 _PHASES: dict[type, str] = {
