@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench torture clean
+.PHONY: demo test lint bench torture rules clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -31,5 +31,8 @@ torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read a
 	$(BIN)/python -m tests.torture --kills 200 \
 		--store file://$(CURDIR)/.torture/files --store sqlite:///$(CURDIR)/.torture/sqlite.db
 
+rules:  ## Prometheus' own check and tests of the alert rules
+	.ci/promtool .promtool
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .torture
+	rm -rf $(VENV) .promtool .pytest_cache .mypy_cache .ruff_cache .hypothesis .torture
