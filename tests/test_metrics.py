@@ -336,6 +336,7 @@ def test_logs_never_hold_a_state(caplog: pytest.LogCaptureFixture) -> None:
     assert operations[0]["execution_id"] == "thread"
     assert operations[0]["checkpoint_id"] == checkpoint_id(1)
     assert operations[-1]["outcome"] == "unserializable"
+    assert operations[-1]["checkpoint_id"] == checkpoint_id(2)
     assert {line["level"] for line in operations} == {"DEBUG"}
     slow = [line for line in lines if line["logger"] == "langcairn.slow"]
     assert [line["operation"] for line in slow] == ["put", "put_writes", "get", "list"]

@@ -151,9 +151,10 @@ class StoreMetrics(Observer):
             kind.requests += observation.requests
             kind.sent += observation.sent
             kind.received += observation.received
-            if len(observation.phases) > 1:  # something beside the requests
-                for cause in _WAITS:
-                    self._waits[cause] += observation.phases.get(cause, 0.0)
+            waits, phases = self._waits, observation.phases
+            if len(phases) > 1:  # something beside the requests
+                for cause in waits.keys() & phases.keys():
+                    waits[cause] += phases[cause]
             self._retries += observation.retries
             self._refused += observation.refused
             if observation.outcome == "version_conflict":

@@ -81,22 +81,19 @@ class Observation:
         notes: Where observers may keep what belongs to this operation.
     """
 
-    __slots__ = (
-        "backend", "checkpoint_id", "execution_id", "measured", "notes", "operation", "outcome",
-        "phases", "received", "refused", "requests", "retries", "seconds", "sent",
-    )  # fmt: skip
+    # Defaults of the class cost nothing until they change.
+    execution_id: str | None = None
+    checkpoint_id: str | None = None
+    seconds = 0.0
+    outcome = ""
+    requests = sent = received = retries = refused = 0
+    measured = 0.0
+    notes: dict[object, Any] | None = None
 
     def __init__(self, operation: str, backend: str) -> None:
         self.operation = operation
         self.backend = backend
-        self.execution_id: str | None = None
-        self.checkpoint_id: str | None = None
-        self.seconds = 0.0
-        self.outcome = ""
-        self.requests = self.sent = self.received = self.retries = self.refused = 0
         self.phases: dict[str, float] = {}
-        self.measured = 0.0
-        self.notes: dict[object, Any] | None = None
 
     def spent(self, phase: str, seconds: float) -> None:
         """Add to where the time went."""
@@ -112,6 +109,12 @@ def spent(phase: str, seconds: float) -> None:
     """Add to where the time of the current operations went."""
     for observation in current.get():
         observation.spent(phase, seconds)
+
+
+def about(execution_id: str, checkpoint_id: str) -> None:
+    """Say what the current operations are about, before their first request does."""
+    for observation in current.get():
+        observation.execution_id, observation.checkpoint_id = execution_id, checkpoint_id
 
 
 def retried(pause: float) -> None:

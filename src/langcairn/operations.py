@@ -32,6 +32,7 @@ from langcairn.codec.reader import ChunkMissing, Reader, parse
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
 from langcairn.errors import CorruptData, MissingChunks, StaleEpoch, StoreUnavailable
+from langcairn.observing import about
 from langcairn.records import (
     Draft,
     Loaded,
@@ -173,6 +174,7 @@ def save(codec: Codec, drafts: Sequence[Draft]) -> Operation[None]:
         Unserializable: A value can't be stored; nothing was.
     """
     execution_id = drafts[0].execution_id
+    about(execution_id, drafts[-1].id)
     for _ in range(ATTEMPTS):
         builder = _CommitBuilder(codec, execution_id)
         for draft in drafts:
@@ -201,6 +203,7 @@ def save_writes(
     Raises:
         Unserializable: A value can't be stored; nothing was.
     """
+    about(key[0], key[2])
     valid_name(task_id, "task_id")
     valid_text(task_path, "task_path")
     for _ in range(ATTEMPTS):

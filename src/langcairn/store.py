@@ -76,6 +76,7 @@ class CheckpointStore(Measurable, Closing):
         self.backend = backend
         self.codec = Codec(serde, Caches(cache_bytes))
         self.observers = Observers()
+        self._name = backend.name
         self._slow = (
             float("inf") if slow_operation is None else seconds(slow_operation, "slow_operation")
         )
@@ -121,11 +122,11 @@ class CheckpointStore(Measurable, Closing):
     def _watched(self, operation: Operation[T]) -> Operation[T]:
         if not self.observers.present:
             return operation
-        return observed(operation, self.backend.name, self.observers)
+        return observed(operation, self._name, self.observers)
 
     def _note_time(self, operation: Operation[Any], last: Request | None, took: float) -> None:
         if took > self._slow:
-            warn_of_slow(self.backend.name, name_of(operation), last, took)
+            warn_of_slow(self._name, name_of(operation), last, took)
 
     # Saving
 

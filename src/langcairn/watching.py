@@ -21,6 +21,7 @@ from langcairn.observing import Observation, clock, current, tell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langcairn.backends.base import Request
     from langcairn.observing import Observers
     from langcairn.operations import Operation
 
@@ -56,11 +57,12 @@ def observed(operation: Operation[T], backend: str, observers: Observers) -> Ope
     current.set((observation,))
     begin = clock()
     try:
-        tell(observers.began, observation)
+        if observers.began:
+            tell(observers.began, observation)
         request = next(operation)
         while True:
-            _asked(observation, request)
-            known, asked = observation.measured, clock()
+            known = _asked(observation, request)
+            asked = clock()
             try:
                 answer = yield request
             except BaseException as error:  # noqa: BLE001 -- handed to the operation, which may handle it
@@ -70,8 +72,7 @@ def observed(operation: Operation[T], backend: str, observers: Observers) -> Ope
                 request = operation.throw(error)
             else:
                 _answered(observation, observers, request, clock() - asked, known)
-                look = _RECEIVED.get(type(request))
-                if look is not None:
+                if (look := _RECEIVED.get(type(request))) is not None:
                     look(observation, answer)
                 request = operation.send(answer)
     except StopIteration as stop:
@@ -87,35 +88,34 @@ def observed(operation: Operation[T], backend: str, observers: Observers) -> Ope
         tell(ended, observation)
 
 
-def _asked(observation: Observation, request: Any) -> None:
-    """Note what a request is about."""
+def _asked(observation: Observation, request: Any) -> float:
+    """Note what a request is about. Returns what was measured until now."""
     observation.requests += 1
-    execution_id = getattr(request, "execution_id", None)
-    if execution_id is not None:
-        observation.execution_id = execution_id
     if type(request) is Commit:
-        sent = 0
+        observation.execution_id = request.execution_id
+        sent = sum([len(data) for _, data in request.chunks])
         for row in request.checkpoints:
             observation.checkpoint_id = row.id
             sent += len(row.state) + len(row.metadata) + len(row.graph)
         for write in request.writes:
             observation.checkpoint_id = write.checkpoint_id
             sent += len(write.value)
-        for _, data in request.chunks:
-            sent += len(data)
         observation.sent += sent
+    elif (about := getattr(request, "execution_id", None)) is not None:
+        observation.execution_id = about
+    return observation.measured
 
 
 def _answered(
     observation: Observation,
     observers: Observers,
-    request: object,
+    request: Request,
     seconds: float,
     known: float,
 ) -> None:
     """Note what a request took, beyond what was noted while it was under way."""
-    waited = observation.measured - known
-    observation.spent(_PHASES.get(type(request), "read"), max(seconds - waited, 0.0))
+    phase = _PHASES.get(type(request), "read")
+    observation.spent(phase, seconds - (observation.measured - known))
     if observers.answered:
         tell(observers.answered, observation, request, seconds)
 
