@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from langcairn import open_store
 from langcairn.metrics import BUCKETS, instrument
-from langcairn.observing import FAULTS
+from langcairn.observing import FAULTS, HOUSEKEEPING
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
@@ -87,6 +87,13 @@ def test_failures_are_the_faults_of_the_store() -> None:
     (rule,) = (one for one in rules() if one.get("record") == "langcairn:failures:rate5m")
     (outcomes,) = re.findall(r'outcome=~"([^"]*)"', rule["expr"])
     assert set(outcomes.split("|")) == FAULTS
+
+
+def test_times_leave_housekeeping_out() -> None:
+    found = {
+        outcome for rule in rules() for outcome in re.findall(r'operation!~"([^"]*)"', rule["expr"])
+    }
+    assert {frozenset(one.split("|")) for one in found} == {HOUSEKEEPING}
 
 
 def test_thresholds_are_ends_of_buckets() -> None:

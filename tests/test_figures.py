@@ -165,6 +165,23 @@ def test_expired_executions_are_not_counted(valkey: ValkeyServer) -> None:
         assert [one.execution_id for one in store.execution_stats()] == ["e00", "e02"]
 
 
+def test_who_may_not_ask_the_server(valkey: ValkeyServer) -> None:
+    valkey.ask("FLUSHALL")
+    with RedisCheckpointStore(valkey.url) as store:
+        fill(store, 1)
+    valkey.ask("ACL", "SETUSER", "shy", "on", ">secret", "~*", "+@all", "-info")
+    url = valkey.url.replace("redis://", "redis://shy:secret@")
+    with RedisCheckpointStore(url) as store:
+        health = store.test_connection()
+        assert (health.product, health.version) == ("Redis", "unknown")
+        stats = store.stats()
+        assert stats.checkpoints == 2
+        assert stats.total_bytes is None
+    valkey.ask("ACL", "SETUSER", "shy", "-memory")
+    with RedisCheckpointStore(url) as store, pytest.raises(StoreMisconfigured, match=r"(?i)memory"):
+        store.stats()
+
+
 def test_replica_takes_no_commits(valkey: ValkeyServer) -> None:
     with ValkeyServer() as replica:
         replica.ask("REPLICAOF", "127.0.0.1", valkey.url.rpartition(":")[2].partition("/")[0])

@@ -137,6 +137,28 @@ def test_slower_than_before(store: CheckpointStore) -> None:
         assert names(monitor.check()) == expected
 
 
+def test_the_past_takes_little_room(store: CheckpointStore) -> None:
+    monitor = Monitor(store, on_alert=print, stats=False)
+    for _ in range(50):
+        monitor.ended(seen("get", 0.01))
+        assert monitor.check() == []
+    assert len(monitor._past) == 1
+    for _ in range(30):
+        monitor.ended(seen("get", 0.02))
+    assert names(monitor.check()) == ["P1 slower:get"]
+
+
+def test_housekeeping_may_take_its_time(
+    store: CheckpointStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = Monitor(store, on_alert=print, stats=False)
+    for _ in range(50):
+        monitor.ended(seen("stats", 60))
+    assert monitor.check() == []
+    CheckpointStore(store.backend, slow_operation=0).stats()
+    assert not caplog.records
+
+
 def test_nothing_to_compare_with(store: CheckpointStore) -> None:
     monitor = Monitor(store, on_alert=print, stats=False, baseline=0)
     for seconds in (0.01, 0.02, 0.04):

@@ -17,6 +17,7 @@ from langcairn import (
     Checkpoint,
     CheckpointSaver,
     CheckpointStore,
+    InvalidInput,
     PostgresCheckpointStore,
     Profiler,
     SqliteCheckpointStore,
@@ -87,7 +88,9 @@ def test_operations_of_a_saver(tmp_path: Path) -> None:
 def test_nothing_stays_in_place() -> None:
     before = functions()
     store = open_store("memory:")
-    with Profiler(store), Profiler(store) as inner:
+    with Profiler(store) as outer, Profiler(store) as inner:
+        with pytest.raises(InvalidInput, match="already"):
+            outer.__enter__()
         assert all(a is not b for a, b in zip(before, functions(), strict=True))
         store.executions()
     assert functions() == before
@@ -171,8 +174,10 @@ async def test_tasks_at_once(tmp_path: Path) -> None:
                     for n in range(20)
                 )
             )
+            await store.aload("3")
     check(profiler.profiles()["put"], 20)
     assert {"queue", "commit", "hash"} <= profiler.profiles()["put"].phases.keys()
+    assert {"queue", "read"} <= profiler.profiles()["get"].phases.keys()
 
 
 async def test_cancelled_operations_end() -> None:

@@ -18,7 +18,7 @@ from langcairn import figures
 from langcairn.backends.retry import seconds
 from langcairn.closing import Closing
 from langcairn.errors import CairnError, InvalidInput, StoreClosed
-from langcairn.observing import FAULTS, Observer, tell
+from langcairn.observing import FAULTS, HOUSEKEEPING, Observer, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_OWN = "monitor"  # what a round is called as an operation
 # A round may be waiting for a server that is away; the thread is a daemon and may be left behind.
 _LONGEST_FAREWELL = 5.0  # [s]
+_SLICES = 288
+"""Into how many parts the time compared with is divided: of a day, five minutes each."""
 
 
 class Level(StrEnum):
@@ -268,7 +269,7 @@ class Monitor(Observer, Closing):
 
     @override
     def ended(self, observation: Observation) -> None:
-        if observation.operation == _OWN:
+        if observation.operation in HOUSEKEEPING:
             return
         fault = observation.outcome in FAULTS
         tally = _Tally(1, fault, observation.seconds)
@@ -301,7 +302,17 @@ class Monitor(Observer, Closing):
             if times > limits.slower:
                 message = f"{operation} took {times:.2f} times as long as before"
                 yield Alert(Level.P1, f"slower:{operation}", message, times, limits.slower)
-        self._past.append((time.monotonic(), now))
+        self._remember(now)
+
+    def _remember(self, tallies: _Tallies) -> None:
+        """Keep what operations took, in so many slices that they can be added in each round."""
+        time_now = time.monotonic()
+        if not self._past or time_now - self._past[-1][0] > self._baseline / _SLICES:
+            self._past.append((time_now, tallies))
+            return
+        last = self._past[-1][1]
+        for operation, tally in tallies.items():
+            last[operation] = last.get(operation, _Tally()).plus(tally)
 
     def _before(self) -> _Tallies:
         """Return what operations took in the time that the last ones are compared with."""

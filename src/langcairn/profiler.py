@@ -50,10 +50,10 @@ PHASES = (
     "serialize", "hash", "compress", "encrypt", "queue", "connect", "lock", "pause", "commit",
     "read", "remove", "decompress", "decrypt", "deserialize", "other",
 )  # fmt: skip
-"""Where time goes. ``queue``: waiting for others' commits, or for company; ``connect``: waiting for
-a connection; ``lock``: waiting for writers of other processes; ``pause``: between two attempts;
-``commit``, ``read``, ``remove``: the rest of the backend's time; ``decompress``: opening chunks and
-comparing their hashes; ``other``: what is none of these."""
+"""Where time goes. ``queue``: waiting for others' commits, for company, or for a thread;
+``connect``: for a connection; ``lock``: for writers of other processes; ``pause``: between two
+attempts; ``commit``, ``read``, ``remove``: the rest of the backend's time; ``decompress``: opening
+chunks and comparing their hashes; ``other``: what is none of these."""
 
 
 @dataclass(slots=True)
@@ -111,8 +111,8 @@ class Profiler(Observer):
         self._profiles: dict[str, OperationProfile] = {}
 
     def __enter__(self) -> Self:
-        _probes.install()
         self._store.observers.add(self)
+        _probes.install()
         return self
 
     def __exit__(

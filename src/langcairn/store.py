@@ -13,7 +13,7 @@ from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.measuring import Measurable
-from langcairn.observing import Observers
+from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.operations import Codec
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
 from langcairn.slow import DEFAULT_SLOW, warn_of_slow
@@ -125,8 +125,8 @@ class CheckpointStore(Measurable, Closing):
         return observed(operation, self._name, self.observers)
 
     def _note_time(self, operation: Operation[Any], last: Request | None, took: float) -> None:
-        if took > self._slow:
-            warn_of_slow(self._name, name_of(operation), last, took)
+        if took > self._slow and (name := name_of(operation)) not in HOUSEKEEPING:
+            warn_of_slow(self._name, name, last, took)
 
     # Saving
 

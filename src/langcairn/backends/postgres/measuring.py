@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langcairn.backends.postgres.schema import Tables
     from langcairn.backends.postgres.values import Plan
 
-MOST_TO_COUNT = 1 << 30
+MOST_TO_COUNT = 1 << 29
 """Tables with their indexes up to here are counted, larger ones estimated. [bytes]"""
 
 _PING = """

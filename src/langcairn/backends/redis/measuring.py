@@ -42,11 +42,12 @@ class Measuring:
 
     def ping(self, _: Ping) -> Plan:
         """Ask a server for its version and its role."""
-        key = self._keys.registers()[0]
-        (facts,) = yield Step([Command(key, ("INFO",))])
+        register = self._keys.registers()[0]
+        yield Step([command("ZCARD", register)])
+        (facts,) = yield from self._facts([register])
         product = "Valkey" if facts.get("server_name") == "valkey" else "Redis"
-        version = facts.get("valkey_version") or facts.get("redis_version", "")
-        return Server(product, str(version), facts.get("role") == "master")
+        version = facts.get("valkey_version") or facts.get("redis_version", "unknown")
+        return Server(product, str(version), facts.get("role", "master") == "master")
 
     def all(self, _: Measure) -> Plan:
         """Measure everything; of many executions, some."""
@@ -136,9 +137,14 @@ class Measuring:
         )
         return sorted({id.decode() for sample in samples for id in sample})
 
+    def _facts(self, keys: Sequence[bytes]) -> Generator[Step, list[Any], list[dict[str, Any]]]:
+        """Return what the servers of some keys say of themselves; nothing if we may not ask."""
+        replies = yield Step([Command(key, ("INFO",)) for key in keys], optional=True)
+        return [reply if isinstance(reply, dict) else {} for reply in replies]
+
     def _room(self) -> Generator[Step, list[Any], tuple[int | None, int | None]]:
         """Return how much memory is left on the servers, and how much they may use."""
-        replies = yield Step([Command(key, ("INFO",)) for key in self._keys.registers()])
+        replies = yield from self._facts(self._keys.registers())
         servers = {facts.get("run_id"): facts for facts in replies}
         limits = [int(facts.get("maxmemory", 0)) for facts in servers.values()]
         if not all(limits):
