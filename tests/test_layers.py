@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"metrics", "tracing", "logs", "monitor", "profiler"},
+    {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
     {"store", "stores", "opening", "measuring"},
     {"operations", "maintenance", "records", "cache", "figures", "watching", "slow"},
     {"codec"},

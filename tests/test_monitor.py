@@ -142,7 +142,7 @@ def test_the_past_takes_little_room(store: CheckpointStore) -> None:
     for _ in range(50):
         monitor.ended(seen("get", 0.01))
         assert monitor.check() == []
-    assert len(monitor._past) == 1
+    assert len(monitor._pace._past) == 1
     for _ in range(30):
         monitor.ended(seen("get", 0.02))
     assert names(monitor.check()) == ["P1 slower:get"]

@@ -1,5 +1,6 @@
 """langcairn keeps the checkpoints of LangGraph runs, at the cost of what changed."""
 
+from langcairn.alerts import Alert, Level, Thresholds
 from langcairn.checkpoint import Checkpoint
 from langcairn.codec.serde import SafeSerializer
 from langcairn.errors import (
@@ -19,7 +20,7 @@ from langcairn.errors import (
 )
 from langcairn.figures import ExecutionStats, Health, Stats
 from langcairn.langgraph.saver import CheckpointSaver
-from langcairn.monitor import Alert, Monitor, Thresholds
+from langcairn.monitor import Monitor
 from langcairn.observing import Observation, Observer
 from langcairn.opening import open_store
 from langcairn.profiler import Profiler
@@ -45,6 +46,7 @@ __all__ = [
     "FileCheckpointStore",
     "Health",
     "InvalidInput",
+    "Level",
     "MemoryCheckpointStore",
     "MissingChunks",
     "Monitor",
