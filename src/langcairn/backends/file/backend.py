@@ -151,9 +151,10 @@ class _CommitsByExecution(GroupCommit["Request", object]):
     def _queue_of(self, ticket: Ticket[Request, object]) -> GroupCommit[Request, object]:
         return self._queues[hash(_execution(ticket.request)) % _QUEUES]
 
+    @property
     @override
-    def __len__(self) -> int:
-        return sum(map(len, self._queues))
+    def waiting(self) -> int:
+        return sum(queue.waiting for queue in self._queues)
 
     @override
     def enqueue(self, ticket: Ticket[Request, object]) -> None:
