@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,9 +25,11 @@ from langcairn import (
     Checkpoint,
     CheckpointSaver,
     CheckpointStore,
+    FileCheckpointStore,
     InvalidInput,
     Monitor,
     Observer,
+    SqliteCheckpointStore,
     StoreClosed,
     StoreUnavailable,
     Unserializable,
@@ -41,6 +44,7 @@ from langcairn.tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from langcairn.backends.base import Request
 
@@ -236,6 +240,34 @@ async def test_tasks_that_wait_are_counted() -> None:
         *(store.asave(Checkpoint(id=str(n), execution_id="e", state={})) for n in range(10))
     )
     assert scrape(registry)["langcairn_operations_total", "memory", "put", "ok"] == 10
+
+
+def test_requests_that_wait_are_counted(tmp_path: Path) -> None:
+    with (
+        SqliteCheckpointStore(tmp_path / "a.db") as sqlite,
+        FileCheckpointStore(tmp_path / "s") as files,
+    ):
+        for store in (sqlite, files):
+            began, go = threading.Event(), threading.Event()
+            backend: Any = store.backend
+            write = backend._write
+
+            def slowly(requests: Any, write: Any = write, began: Any = began, go: Any = go) -> Any:
+                began.set()
+                assert go.wait(30)
+                return write(requests)
+
+            queues = getattr(backend._commits, "_queues", [backend._commits])
+            for queue in queues:
+                queue._run = slowly
+            record = Checkpoint(id="c", execution_id="e", state={})
+            writer = threading.Thread(target=store.save, args=(record,))
+            writer.start()
+            assert began.wait(30)
+            assert store.backend.load().queued == 1
+            go.set()
+            writer.join(30)
+            assert store.backend.load().queued == 0
 
 
 def test_without_the_extra() -> None:

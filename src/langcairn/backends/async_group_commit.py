@@ -79,8 +79,9 @@ class AsyncGroupCommit(Generic[RequestT, AnswerT]):
             task.add_done_callback(self._tasks.discard)
         return await future
 
-    def __len__(self) -> int:
-        """Return how many requests wait."""
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
         return len(self._queue)
 
     async def drain(self) -> None:

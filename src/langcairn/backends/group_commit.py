@@ -132,8 +132,9 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             raise
         return outcomes
 
-    def __len__(self) -> int:
-        """Return how many requests wait, or are under way."""
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, or are under way."""
         return len(self._queue)
 
     def enqueue(self, ticket: Ticket[RequestT, AnswerT]) -> None:

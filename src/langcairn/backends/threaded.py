@@ -105,7 +105,7 @@ class ThreadedBackend(Backend):
 
     @override
     def load(self) -> Load:
-        return Load(queued=len(self._commits))
+        return Load(queued=self._commits.waiting)
 
     @override
     def close(self) -> None:

@@ -209,8 +209,8 @@ class PostgresBackend(Backend):
 
     def load(self) -> Load:  # noqa: D102 -- inherited
         sides = list(self._sides.values())
-        queued = sum(map(len, self._commits))
-        queued += sum(len(side.commits) + len(side.reads) for side in sides)
+        queued = sum(lane.waiting for lane in self._commits)
+        queued += sum(side.commits.waiting + side.reads.waiting for side in sides)
         loads = [self._lender.load(), *(side.lender.load() for side in sides)]
         return together(loads, queued)
 

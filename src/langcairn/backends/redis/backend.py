@@ -227,7 +227,7 @@ class RedisBackend(Backend):
     def load(self) -> Load:  # noqa: D102 -- inherited
         link, sides = self._link, list(self._sides.values())
         loads = [Load() if link is None else link.load(), *(side.load() for side in sides)]
-        return together(loads, len(self._commits))
+        return together(loads, self._commits.waiting)
 
     # Closing
 
@@ -293,7 +293,7 @@ class _Side:
 
     def load(self) -> Load:
         """Return how busy it is."""
-        return self._link.load()._replace(queued=len(self.commits))
+        return self._link.load()._replace(queued=self.commits.waiting)
 
     def end(self) -> None:
         """Close the connections soon."""
