@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
-    {"langgraph", "demo", "testing", "__init__"},
+    {"langgraph", "demo", "testing", "transfer", "__init__"},
     {"store", "stores", "opening"},
-    {"operations", "maintenance", "records", "cache"},
+    {"operations", "maintenance", "records", "cache", "checks"},
     {"codec"},
     {"backends"},
 ]

@@ -25,6 +25,7 @@ from langcairn.backends.base import (
     WriteRow,
 )
 from langcairn.cache import Caches, ExecutionCache, Head, Place
+from langcairn.checks import checked_graph, checked_write, write_with_check
 from langcairn.codec.chunks import seal
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
 from langcairn.codec.reader import ChunkMissing, Reader, parse
@@ -37,7 +38,7 @@ from langcairn.records import (
     fields_from_json,
     place,
     row_of,
-    state_json,
+    state_node,
     valid_name,
     valid_text,
 )
@@ -98,7 +99,7 @@ class _CommitBuilder:
         fields = dict(state) if type(state) is dict else {}
         if type(state) is not dict or not all(map(_is_channel, fields)):
             node = self._value(Place(draft.namespace, ""), state, "state")
-            self.checkpoints.append(row_of(draft, _dumps(node), plain))
+            self.checkpoints.append(row_of(draft, standing(node), plain))
             return
         head = self.cache.heads.get(draft.namespace)
         inherited: dict[str, Node] = {}
@@ -114,9 +115,9 @@ class _CommitBuilder:
                 nodes[key] = inherited[key]
             else:
                 nodes[key] = self._value(Place(draft.namespace, key), value, f"state[{key!r}]")
-        encoded = state_json(nodes, ordered=draft.graph is None)
-        self.heads[draft.namespace] = Head(draft.id, encoded, draft.pushed)
-        self.checkpoints.append(row_of(draft, encoded, plain))
+        row = row_of(draft, state_node(nodes, ordered=draft.graph is None), plain)
+        self.heads[draft.namespace] = Head(draft.id, row.state, draft.pushed)
+        self.checkpoints.append(row)
 
     def written(self, namespace: str, channel: str, value: Any) -> bytes:
         """Return the value of a pending write as it is stored."""
@@ -208,7 +209,8 @@ def save_writes(
             valid_text(channel, "the channel of a write")
             idx = WRITES_IDX_MAP.get(channel, number)
             stored = builder.written(key[1], channel, value)
-            builder.writes.append(WriteRow(*key, task_id, idx, task_path, channel, stored))
+            row = WriteRow(*key, task_id, idx, task_path, channel, stored)
+            builder.writes.append(write_with_check(row))
         if (yield from builder.commit()):
             return
     raise too_busy(key[0])
@@ -281,15 +283,16 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
     """Decode a checkpoint; None if it was removed since it was found."""
     row = found.row
     try:
-        stored = [row.state, *(write.value for write in found.writes)]
+        stored = [row.state, *map(checked_write, found.writes)]
         built = [parse(data, "the state or a pending write") for data in stored]
+        graph = checked_graph(row, built[0])
         if any(MARK_BYTES in data for data in stored):
             built = yield from decode_parts(codec, found, built)
         return Loaded(
             row,
             built[0],
             fields_from_json(row.metadata, codec.plain, "the metadata"),
-            fields_from_json(row.graph, codec.plain, "the graph column"),
+            fields_from_json(graph, codec.plain, "the graph column"),
             [(w.task_id, w.channel, v) for w, v in zip(found.writes, built[1:], strict=True)],
             found.epoch,
         )
