@@ -21,6 +21,8 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
     next_epoch,
@@ -71,6 +73,7 @@ class MemoryBackend(Backend):
             Remove: self._remove,
             FindOldChunks: self._old_chunks,
             Sweep: self._sweep,
+            Survey: self._survey,
             Clear: self._clear,
         }
 
@@ -229,6 +232,12 @@ class MemoryBackend(Backend):
     def _find_executions(self, query: FindExecutions) -> list[str]:
         ids = sorted(id for id in self._executions if id > query.after)
         return ids if query.limit is None else ids[: max(query.limit, 0)]
+
+    def _survey(self, survey: Survey) -> Surveyed:
+        if survey.execution_id is None:
+            return Surveyed(sorted(self._executions), [], [])
+        execution = self._executions.get(survey.execution_id)
+        return Surveyed([], list(execution.checkpoints) if execution else [], [])
 
     def _remove(self, request: Remove) -> int | None:
         execution = self._executions.get(request.execution_id)

@@ -39,11 +39,14 @@ class Catalog:
         self._executions: dict[str, str] = {}  # by file name: one means the other, for ever
         self._seen: dict[str, _Seen] = {}  # by file name
 
-    def executions(self) -> list[str]:
+    def executions(self, problems: list[str] | None = None) -> list[str]:
         """Return the ids of all executions, in no certain order.
 
+        Args:
+            problems: Takes what is wrong with logs whose id is unreadable.
+
         Raises:
-            CorruptData: That of a log is unreadable.
+            CorruptData: The id of a log is unreadable, and there is no ``problems``.
         """
         known, found = self._executions, {}
         for entry in self._logs.directory.entries():
@@ -53,6 +56,10 @@ class Catalog:
                 )
             except FileNotFoundError:
                 continue  # cleared meanwhile
+            except CorruptData as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
         self._executions = found
         return list(found.values())
 

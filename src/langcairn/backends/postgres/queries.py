@@ -25,6 +25,8 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Remove,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
     next_epoch,
@@ -69,6 +71,18 @@ SELECT execution_id FROM {executions} WHERE execution_id > $1
 ORDER BY execution_id LIMIT $2::bigint"""
 
 _OLD_CHUNKS = "SELECT id FROM {chunks} WHERE execution_id = $1 AND epoch < $2"
+
+_KEYS = "SELECT namespace, id FROM {checkpoints} WHERE execution_id = $1"
+
+# What belongs to no execution, and so would never be read. A checkpoint without the columns of ours
+# was inserted with SQL, which is fine.
+_STRAYS = """
+SELECT DISTINCT 'a ' || kind || ' is of the unknown execution ' || quote_literal(execution_id)
+FROM (
+    SELECT 'checkpoint' AS kind, execution_id FROM {checkpoints} WHERE graph::text <> '{{}}'
+    UNION ALL SELECT 'chunk', execution_id FROM {chunks}
+    UNION ALL SELECT 'pending write', execution_id FROM {writes}) AS part
+WHERE NOT EXISTS (SELECT FROM {executions} AS e WHERE e.execution_id = part.execution_id)"""
 
 _RAISE_EPOCH = """
 UPDATE {executions} SET epoch = greatest(epoch + 1, $2) WHERE execution_id = $1 RETURNING epoch"""
@@ -206,6 +220,17 @@ def _old_chunks(tables: Tables, find: FindOldChunks) -> Plan[list[ChunkId]]:
     return _first_column(rows)
 
 
+def _survey(tables: Tables, survey: Survey) -> Plan[Surveyed]:
+    if survey.execution_id is not None:
+        keys = yield Statement(tables.sql(_KEYS), [survey.execution_id])
+        return Surveyed([], [(namespace, id) for namespace, id in keys], [])
+    executions = yield Statement(tables.sql(_EXECUTIONS), ["", None])
+    strays: Rows = []
+    if survey.deep:
+        strays = yield Statement(tables.sql(_STRAYS))
+    return Surveyed(_first_column(executions), [], _first_column(strays))
+
+
 def _first_column(rows: Rows) -> list[Any]:
     return [value for (value,) in rows]
 
@@ -245,5 +270,6 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     Remove: _remove,
     FindOldChunks: _old_chunks,
     Sweep: _sweep,
+    Survey: _survey,
     Clear: _clear,
 }

@@ -74,6 +74,14 @@ def epoch_of(members: list[bytes]) -> int | None:
 EPOCH = (b"[e", b"(f")
 """The range of names in which the epoch is."""
 
+GAPS = tuple(
+    (first, last)
+    for first, last in zip(
+        (b"-", b"[f", b"[j", b"[o", b"[x"), (b"(c", b"(h", b"(n", b"(w", b"+"), strict=True
+    )
+)
+"""The ranges between the kinds of members, in which there is nothing."""
+
 
 # Checkpoints
 
