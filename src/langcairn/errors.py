@@ -5,6 +5,7 @@
     │   └── Unserializable (TypeError)  a value inside the state, with its path
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
+    ├── AlreadyThere                    something is stored that must not be overwritten
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
     │   └── UnsafeType                  loading it would run or import something
@@ -53,6 +54,10 @@ class CheckpointNotFound(CairnError, LookupError):
 
 class AmbiguousCheckpoint(CairnError, LookupError):
     """Several executions or namespaces hold a checkpoint with this id: say which is meant."""
+
+
+class AlreadyThere(CairnError):
+    """The store has an execution that would be overwritten; nothing was written."""
 
 
 class CorruptData(CairnError):
