@@ -223,7 +223,26 @@ def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
         CorruptData: One of them, or a chunk that it needs, is damaged or missing.
     """
     found: list[FoundCheckpoint] = yield query
+    _check_asked(query, found)
     return (yield from _decode_all(codec, found))
+
+
+def _check_asked(query: FindCheckpoints, found: Sequence[FoundCheckpoint]) -> None:
+    """Check that rows have the keys that were asked for: a damaged index finds other rows.
+
+    Raises:
+        CorruptData: One has another key.
+    """
+    for row, _, _ in found:
+        if (
+            query.execution_id not in (None, row.execution_id)
+            or query.namespace not in (None, row.namespace)
+            or query.id not in (None, row.id)
+        ):
+            raise CorruptData(
+                f"{place(row)} was found in place of another one: an index is damaged. "
+                "No state was returned."
+            )
 
 
 def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
@@ -256,6 +275,7 @@ def find_page(
     size = PAGE if limit is None else min(PAGE, limit)
     hint = {k: v for k, v in where.items() if type(v) in (str, int, bool)} or None
     found: list[FoundCheckpoint] = yield query._replace(limit=size, metadata=hint)
+    _check_asked(query, found)
     matching = [one for one in found if not where or _matches(codec, one.row, where)]
     loaded = yield from _decode_all(codec, matching)
     if len(found) < size:

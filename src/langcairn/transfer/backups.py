@@ -85,7 +85,7 @@ def backup(
         StoreMisconfigured: The file can't be made there.
         StoreUnavailable: The store can't be read, or an execution changes all the time.
     """
-    return run(_backup(store, path, executions, since, progress))
+    return run(backup_steps(store, path, executions, since, progress))
 
 
 async def abackup(
@@ -97,16 +97,17 @@ async def abackup(
     progress: OnProgress = None,
 ) -> BackupReport:
     """Do as `backup`."""
-    return await arun(_backup(store, path, executions, since, progress))
+    return await arun(backup_steps(store, path, executions, since, progress))
 
 
-def _backup(
+def backup_steps(
     store: CheckpointStore,
     path: str | os.PathLike[str],
     executions: Sequence[str] | None,
     since: str | os.PathLike[str] | None,
     progress: OnProgress,
 ) -> Steps[BackupReport]:
+    """Take the steps of `backup`."""
     place = Path(path).absolute()
     chosen = chosen_executions(executions)
     if since is not None and chosen is not None:

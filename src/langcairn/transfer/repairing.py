@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langcairn.backends.base import Commit, Remove
-from langcairn.errors import CorruptData, StaleEpoch
+from langcairn.errors import CorruptData, StaleEpoch, StoreUnavailable
 from langcairn.maintenance import sweep
-from langcairn.operations import ATTEMPTS, too_busy
-from langcairn.transfer.backups import BackupReport, _backup
+from langcairn.transfer.backups import BackupReport, backup_steps
 from langcairn.transfer.references import unharmed
 from langcairn.transfer.reports import Counts
 from langcairn.transfer.running import At, Steps, arun, on, run
-from langcairn.transfer.verifying import _verify, examine
+from langcairn.transfer.verifying import examine, verify_steps
 
 if TYPE_CHECKING:
     import os
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from langcairn.store import CheckpointStore
     from langcairn.transfer.reports import OnProgress
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -78,11 +80,11 @@ def _repair(
     progress: OnProgress,
 ) -> Steps[RepairReport]:
     report = RepairReport()
-    verified = yield from _verify(store, executions, None)
+    verified = yield from verify_steps(store, executions, None)
     report.findings = verified.findings
     damaged = sorted({finding.execution_id for finding in verified.findings if finding.repairable})
     if damaged:
-        report.backup = yield from _backup(store, backup_path, None, None, progress)
+        report.backup = yield from backup_steps(store, backup_path, None, None, progress)
     for execution_id in damaged:
         yield from _repair_execution(store, execution_id, report)
     return report
@@ -91,33 +93,33 @@ def _repair(
 def _repair_execution(
     store: CheckpointStore, execution_id: str, report: RepairReport
 ) -> Steps[None]:
-    for _ in range(ATTEMPTS):
-        examined = yield from examine(store, execution_id)
-        keys = {
-            (finding.namespace, finding.checkpoint_id)
-            for finding in examined.findings
-            if finding.namespace is not None and finding.checkpoint_id is not None
-        }
-        rows, writes = unharmed(examined.sound, examined.bad, examined.pages)
-        kept = [row for row in rows if (row.namespace, row.id) in keys]
-        kept_writes = [w for w in writes if (w.namespace, w.checkpoint_id) in keys]
-        epoch: int | None = yield At(store, Remove(execution_id, sorted(keys)))
-        store.codec.caches.drop(execution_id)
-        if epoch is None:
-            return
+    examined = yield from examine(store, execution_id)
+    keys = {
+        (finding.namespace, finding.checkpoint_id)
+        for finding in examined.findings
+        if finding.namespace is not None and finding.checkpoint_id is not None
+    }
+    rows, writes = unharmed(examined.sound, examined.bad, examined.pages)
+    kept = [row for row in rows if (row.namespace, row.id) in keys]
+    kept_writes = [w for w in writes if (w.namespace, w.checkpoint_id) in keys]
+    epoch: int | None = yield At(store, Remove(execution_id, sorted(keys)))
+    store.codec.caches.drop(execution_id)
+    if epoch is None:
+        return  # it was deleted meanwhile
+    if kept or kept_writes:
         try:
-            if kept or kept_writes:
-                yield At(store, Commit(execution_id, epoch, (), kept, kept_writes))
+            yield At(store, Commit(execution_id, epoch, (), kept, kept_writes))
         except StaleEpoch:
-            # Others clean up here. The rows that should have stayed are in the backup.
-            continue
-        report.executions += 1
-        report.checkpoints += len(keys) - len({(row.namespace, row.id) for row in kept})
-        report.writes += len(examined.snapshot.writes) - len(writes)
-        try:
-            yield from on(store, sweep(execution_id, epoch))
-        except CorruptData:
-            # Something else is still unreadable: a finding says so, and its chunks must stay.
-            return
-        return
-    raise too_busy(execution_id)
+            raise StoreUnavailable(
+                f"execution {execution_id!r} was cleaned up while it was repaired, so "
+                f"{len(kept)} checkpoints of which pending writes were lost are gone from the "
+                "store; they are in the backup: restore it with existing='replace'"
+            ) from None
+    report.executions += 1
+    report.checkpoints += len(keys) - len({(row.namespace, row.id) for row in kept})
+    report.writes += len(examined.snapshot.writes) - len(writes)
+    try:
+        yield from on(store, sweep(execution_id, epoch))
+    except CorruptData as error:
+        # Something else is still unreadable, so what it refers to must stay.
+        _logger.warning("space of execution %r was not freed: %s", execution_id, error)

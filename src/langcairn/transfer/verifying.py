@@ -69,7 +69,7 @@ def verify(
         StoreUnavailable: The store can't be reached.
         StoreMisconfigured: What is there is no store; damage can make it look so.
     """
-    return run(_verify(store, executions, progress))
+    return run(verify_steps(store, executions, progress))
 
 
 async def averify(
@@ -79,12 +79,13 @@ async def averify(
     progress: OnProgress = None,
 ) -> VerifyReport:
     """Do as `verify`."""
-    return await arun(_verify(store, executions, progress))
+    return await arun(verify_steps(store, executions, progress))
 
 
-def _verify(
+def verify_steps(
     store: CheckpointStore, executions: Sequence[str] | None, progress: OnProgress
 ) -> Steps[VerifyReport]:
+    """Take the steps of `verify`."""
     report = VerifyReport()
     chosen = chosen_executions(executions)
     if chosen is None:

@@ -184,8 +184,15 @@ def chunk_from(id: ChunkId, member: bytes) -> bytes:
 
 
 def chunk_epoch_from(member: bytes) -> tuple[ChunkId, int]:
-    """Return a chunk's id and the epoch in which it was last committed."""
-    id = member[1 : -_EPOCH_BYTES - 1].decode()
+    """Return a chunk's id and the epoch in which it was last committed.
+
+    Raises:
+        CorruptData: It isn't what we write.
+    """
+    try:
+        id = member[1 : -_EPOCH_BYTES - 1].decode()
+    except UnicodeDecodeError as error:
+        raise CorruptData("the name of a chunk is damaged") from error
     return ChunkId(id), epoch_number(member[-_EPOCH_BYTES:])
 
 
