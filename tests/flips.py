@@ -37,7 +37,9 @@ def fill(store: CheckpointStore) -> None:
         config = config_of(thread, "", checkpoint_id(2))
         saver.put_writes(config, [("n", 7), ("text", "y" * 120)], "task-1", "path")
         saver.put_writes(config, [("__interrupt__", ["why"])], "task-2")
-    record = Checkpoint(execution_id="record", state={"by": ["hand", 1.5]}, id="r1", metadata={"k": 1})
+    record = Checkpoint(
+        execution_id="record", state={"by": ["hand", 1.5]}, id="r1", metadata={"k": 1}
+    )
     store.save(record)
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from tests.flips import THREADS, before, fill, flipped, judge, loaded, offsets
+from tests.flips import before, fill, flipped, judge, offsets
 from tests.postgres_server import PostgresServer
 from tests.postgres_storage import PostgresStorage
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyServer
 
 from langcairn import FileCheckpointStore, SqliteCheckpointStore
-from langcairn.testing import MemoryStorage, SqliteStorage, Storage
-from langcairn.transfer import arepair, averify, repair, restore, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from langcairn import CheckpointStore

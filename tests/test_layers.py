@@ -17,7 +17,7 @@ LAYERS = [
     {"codec"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "forms"}
 
 
 def part_of(module: str) -> str:

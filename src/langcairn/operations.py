@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 from langgraph.checkpoint.base import WRITES_IDX_MAP
@@ -214,6 +214,45 @@ def save_writes(
         if (yield from builder.commit()):
             return
     raise too_busy(key[0])
+
+
+class Written(NamedTuple):
+    """Pending writes of one task."""
+
+    key: tuple[str, str]
+    """Namespace and checkpoint id."""
+    task_id: str
+    task_path: str
+    writes: Sequence[tuple[int, str, Any]]
+    """Index, channel, value."""
+
+
+def save_whole(
+    codec: Codec, drafts: Sequence[Draft], written: Sequence[Written]
+) -> Operation[None]:
+    """Save checkpoints of one execution with their pending writes, all or none.
+
+    Raises:
+        InvalidInput: A name can't be stored; nothing was.
+        Unserializable: A value can't be stored; nothing was.
+    """
+    execution_id = drafts[0].execution_id
+    for _ in range(ATTEMPTS):
+        builder = _CommitBuilder(codec, execution_id)
+        for draft in drafts:
+            builder.add(draft)
+        for (namespace, id), task_id, task_path, writes in written:
+            valid_name(task_id, "task_id")
+            for idx, channel, value in writes:
+                valid_text(channel, "the channel of a write")
+                stored = builder.written(namespace, channel, value)
+                row = WriteRow(
+                    execution_id, namespace, id, task_id, idx, task_path, channel, stored
+                )
+                builder.writes.append(write_with_check(row))
+        if (yield from builder.commit()):
+            return
+    raise too_busy(execution_id)
 
 
 def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:

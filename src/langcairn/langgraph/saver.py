@@ -109,7 +109,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         """Yield checkpoints, the newest first. Nothing is held open between two of them."""
         query = _list_query(config, before)
         for loaded in self.store.pages(query, filter or {}, limit, self._codec):
-            yield _tuple(loaded, config)
+            yield tuple_of(loaded, config)
 
     async def alist(
         self,
@@ -122,7 +122,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         """Do as `list`."""
         query = _list_query(config, before)
         async for loaded in self.store.apages(query, filter or {}, limit, self._codec):
-            yield _tuple(loaded, config)
+            yield tuple_of(loaded, config)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -277,8 +277,8 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
 
     def _remembered(self, loaded: Loaded, config: RunnableConfig) -> CheckpointTuple:
         """Return a checkpoint that a run is likely to continue."""
-        operations.remember(self._codec, loaded, _pushed(loaded.state))
-        return _tuple(loaded, config)
+        operations.remember(self._codec, loaded, pushed_by(loaded.state))
+        return tuple_of(loaded, config)
 
     def _draft(
         self,
@@ -290,28 +290,49 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         execution_id, namespace = _thread(config)
         parent = get_checkpoint_id(config)
         facts = cast("dict[str, Any]", get_checkpoint_metadata(config, metadata))
-        values = checkpoint["channel_values"]
-        timestamp, exact = _timestamp(checkpoint.get("ts"))
-        graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
-        if exact:
-            del graph["ts"]
-        step = facts.get("step")
         head = self.store.codec.caches.head(execution_id, namespace)
         before = head.pushed if head is not None and head.id == parent else ()
-        return Draft(
-            execution_id,
-            namespace,
-            valid_name(checkpoint["id"], "checkpoint id", empty=False),
-            valid_name(parent, "checkpoint id", empty=False) if parent else None,
-            _node_name(facts, checkpoint, before),
-            values,
-            facts,
-            timestamp,
-            max(step + 2, 0) if type(step) is int else 0,
-            graph,
-            new_versions,
-            _pushed(values),
-        )
+        place = (execution_id, namespace, parent)
+        return draft_of(place, checkpoint, facts, new_versions, before)
+
+
+def draft_of(
+    place: tuple[str, str, str | None],
+    checkpoint: Checkpoint,
+    facts: dict[str, Any],
+    new_versions: ChannelVersions | None,
+    pushed: Sequence[str],
+) -> Draft:
+    """Return a checkpoint of LangGraph's as it is to be saved.
+
+    Args:
+        place: Thread id and namespace, valid, and the id of the parent.
+        checkpoint: The checkpoint.
+        facts: Its metadata.
+        new_versions: The channels that changed; None: all.
+        pushed: Names of the nodes that `Send` packets in the parent start.
+    """
+    execution_id, namespace, parent = place
+    values = checkpoint["channel_values"]
+    timestamp, exact = _timestamp(checkpoint.get("ts"))
+    graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
+    if exact:
+        graph.pop("ts", None)
+    step = facts.get("step")
+    return Draft(
+        execution_id,
+        namespace,
+        valid_name(checkpoint["id"], "checkpoint id", empty=False),
+        valid_name(parent, "checkpoint id", empty=False) if parent else None,
+        _node_name(facts, checkpoint, pushed),
+        values,
+        facts,
+        timestamp,
+        max(step + 2, 0) if type(step) is int else 0,
+        graph,
+        new_versions,
+        pushed_by(values),
+    )
 
 
 def _thread(config: RunnableConfig) -> tuple[str, str]:
@@ -368,7 +389,8 @@ def _config(
     }
 
 
-def _tuple(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
+def tuple_of(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
+    """Return a checkpoint as LangGraph sees it; ``config`` is the one that it was asked for by."""
     row, graph = loaded.row, loaded.graph
     values = loaded.state
     if not graph:  # saved by hand: it has no channels of LangGraph's
@@ -404,7 +426,7 @@ def _timestamp(text: Any) -> tuple[datetime, bool]:
     return timestamp, timestamp.isoformat() == text
 
 
-def _pushed(values: Any) -> Sequence[str]:
+def pushed_by(values: Any) -> Sequence[str]:
     """Return the nodes that the `Send` packets among channel values start."""
     packets = values.get(TASKS) if type(values) is dict else None
     if type(packets) is not list:

@@ -217,6 +217,8 @@ class Batches:
         self._count = _FIRST_CHUNKS
         self.missing: list[ChunkId] = []
         """Those that weren't there."""
+        self.size = 0
+        """Bytes read so far."""
 
     def next(self) -> Steps[dict[ChunkId, bytes]]:
         """Return the next chunks; an empty dict at the end."""
@@ -227,6 +229,7 @@ class Batches:
             chunks = yield At(self._store, FetchChunks(self._execution_id, asked))
             self.missing += [id for id in asked if id not in chunks]
             size = sum(map(len, chunks.values()))
+            self.size += size
             # As many as would be a batch, if the next ones are as large as these.
             self._count = max(1, min(_MOST_CHUNKS, _BATCH * len(asked) // max(size, 1)))
         return chunks

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
     from langcairn.backends.base import Request
     from langcairn.operations import Operation
@@ -45,7 +46,19 @@ class Ask(NamedTuple):
     options: dict[str, Any] | None = None
 
 
-Step = At | Work | Ask
+class Use(NamedTuple):
+    """A look past a saver's methods.
+
+    The answer to SQL is its rows, as tuples, from the saver's own connection. To a config, or None
+    for everything, it is the set of threads and namespaces of the checkpoints that are listed:
+    those may be too many to be held.
+    """
+
+    saver: BaseCheckpointSaver[Any]
+    what: str | RunnableConfig | None
+
+
+Step = At | Work | Ask | Use
 Steps = Generator[Step, Any, T]
 
 
@@ -99,6 +112,8 @@ def _take(step: Step) -> Any:
         return step.store.backend.execute(step.request)
     if type(step) is Work:
         return step.call()
+    if type(step) is Use:
+        return _use(step)
     return _ask(step)  # type: ignore[arg-type]  # the only one left
 
 
@@ -108,10 +123,7 @@ def _ask(ask: Ask) -> Any:
         answer = method(*ask.args, **(ask.options or {}))
         return list(answer) if ask.method == "list" else answer
     except (NotImplementedError, asyncio.InvalidStateError) as error:
-        raise InvalidInput(
-            f"{type(ask.saver).__name__} serves only coroutines here; await the function whose "
-            "name begins with an a (amigrate) instead"
-        ) from error
+        raise _only_coroutines(ask.saver) from error
 
 
 async def _atake(step: Step) -> Any:
@@ -119,6 +131,8 @@ async def _atake(step: Step) -> Any:
         return await step.store.backend.aexecute(step.request)
     if type(step) is Work:
         return await asyncio.to_thread(step.call)
+    if type(step) is Use:
+        return await _ause(step)
     return await _aask(step)  # type: ignore[arg-type]  # the only one left
 
 
@@ -131,3 +145,51 @@ async def _aask(ask: Ask) -> Any:
         return await method(*ask.args, **options)
     except NotImplementedError:  # a saver that only blocks
         return await asyncio.to_thread(_ask, ask)
+
+
+def _use(use: Use) -> Any:
+    saver: Any = use.saver
+    if isinstance(use.what, str):
+        if type(saver).__name__.startswith("Async"):
+            raise _only_coroutines(saver)
+        # PostgresSaver has no public one.
+        cursor = saver.cursor if hasattr(saver, "cursor") else saver._cursor  # noqa: SLF001 -- as above
+        with cursor() as cur:
+            return _tuples(cur.execute(use.what).fetchall())
+    try:
+        return {_place(one) for one in saver.list(use.what)}
+    except (NotImplementedError, asyncio.InvalidStateError) as error:
+        raise _only_coroutines(saver) from error
+
+
+async def _ause(use: Use) -> Any:
+    saver: Any = use.saver
+    if isinstance(use.what, str):
+        if not type(saver).__name__.startswith("Async"):
+            return await asyncio.to_thread(_use, use)
+        await saver.setup()
+        if not hasattr(saver, "_cursor"):
+            async with saver.lock, saver.conn.execute(use.what) as cur:
+                return _tuples(await cur.fetchall())
+        async with saver._cursor() as cur:  # noqa: SLF001 -- AsyncPostgresSaver has no other way
+            return _tuples(await (await cur.execute(use.what)).fetchall())
+    try:
+        return {_place(one) async for one in saver.alist(use.what)}
+    except NotImplementedError:  # a saver that only blocks
+        return await asyncio.to_thread(_use, use)
+
+
+def _tuples(rows: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row.values() if isinstance(row, dict) else row) for row in rows]
+
+
+def _place(one: CheckpointTuple) -> tuple[str, str]:
+    configurable = one.config["configurable"]
+    return configurable["thread_id"], configurable.get("checkpoint_ns") or ""
+
+
+def _only_coroutines(saver: Any) -> InvalidInput:
+    return InvalidInput(
+        f"{type(saver).__name__} serves only coroutines here; await the function whose name "
+        "begins with an a (amigrate) instead"
+    )
