@@ -74,25 +74,37 @@ class BackupWriter:
         self._entries: list[Entry] = []
         self._pages: list[tuple[int, str]] = []
         self._executions = self._checkpoints = self._writes = 0
-        with translated(path):
-            if path.is_dir():
-                raise StoreMisconfigured(f"{path} is a directory; name a file")
-            self._file: BinaryIO = self._unfinished.open("xb")
-        try:
-            self._write(pack_prefix(self.id))
-            self.add(Kind.HEADER, tuple(header))
-        except BaseException:
-            self.abandon()
-            raise
+        self._header = header
+        self._file: BinaryIO | None = None
+
+    def begin(self) -> None:
+        """Make the file, beside its place.
+
+        Raises:
+            StoreMisconfigured: It can't be made there.
+            StoreFull: There is no room for it.
+        """
+        with translated(self.path):
+            if self.path.is_dir():
+                raise StoreMisconfigured(f"{self.path} is a directory; name a file")
+            self._file = self._unfinished.open("xb")
+        self._write(pack_prefix(self.id))
+        self.add(Kind.HEADER, tuple(self._header))
 
     @property
     def size(self) -> int:
         """The bytes written so far."""
         return self._at
 
+    @property
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            raise ValueError("the backup was not begun")
+        return self._file
+
     def _write(self, data: bytes) -> None:
         with translated(self.path):
-            self._file.write(data)
+            self._opened.write(data)
         self._at += len(data)
 
     def add(self, kind: Kind, content: object) -> int:
@@ -131,9 +143,9 @@ class BackupWriter:
         close_at = self.add(Kind.CLOSE, tuple(Close(self._pages, *counts)))
         self._write(pack_trailer(self.id, self._at, close_at))
         with translated(self.path):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            self._opened.flush()
+            os.fsync(self._opened.fileno())
+            self._opened.close()
             self._unfinished.replace(self.path)
             directory = os.open(self.path.parent, os.O_RDONLY)
             try:
@@ -144,7 +156,8 @@ class BackupWriter:
     def abandon(self) -> None:
         """Remove what was written. What is at the backup's place stays as it is."""
         with suppress(OSError):  # to close is to write the rest, for which there may be no room
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
         self._unfinished.unlink(missing_ok=True)
 
 
@@ -245,10 +258,12 @@ class BackupFile:
         """Return the last frame, and what is wrong with the way to it; None if it is cut off."""
         start = self._size - TRAILER_BYTES
         close_at = parse_trailer(self.id, start, self._read(start, TRAILER_BYTES))
-        if close_at is not None and (frame := self._frame_at(close_at)) is not None:
-            content = self.payload(frame)
-            if content is not None:
-                return _close(content), []
+        if close_at is not None:
+            frame = self._frame_at(close_at)
+            content = None if frame is None else self.payload(frame)
+            if content is None:
+                return Close([], 0, 0, 0), ["its last frame is damaged"]
+            return _close(content), []
         for frame in self.frames(PREFIX_BYTES):
             if frame is not None and frame.kind == Kind.CLOSE:
                 content = self.payload(frame)

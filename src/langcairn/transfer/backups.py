@@ -114,14 +114,17 @@ def backup_steps(
         raise InvalidInput("since= and executions= don't go together: back up all that changed")
     if since is not None and Path(since).absolute() == place:
         raise InvalidInput(f"{place} can't take the place of the backup that it builds on")
-    chain = None if since is None else (yield Work(lambda: Chain(Path(since).absolute())))
+    chain = None if since is None else Chain(Path(since).absolute())
     try:
+        if chain is not None:
+            yield Work(chain.open)
         total = len(chosen) if chosen is not None else (yield from count_executions(store))
         header = Header(b"", "", time.time_ns() // 1000)
         if chain is not None:
             header = header._replace(parent=chain.newest.id, parent_name=chain.newest.path.name)
-        writer: BackupWriter = yield Work(partial(BackupWriter, place, header))
+        writer = BackupWriter(place, header)
         try:
+            yield Work(writer.begin)
             report = BackupReport()
             job = _Job(store, writer, chain, report, Meter(report, progress, total))
             yield from job.do(chosen)

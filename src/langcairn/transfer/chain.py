@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from langcairn.errors import CorruptData, InvalidInput
 from langcairn.transfer.backup_files import BackupFile
@@ -23,20 +23,28 @@ class Chain:
         path: The backup.
         parents: Where to look for those that it builds on; None: beside it, by their names.
         salvage: Take a backup that is cut off for what it is.
-
-    Raises:
-        InvalidInput: A parent isn't the one that was built on, or isn't there.
-        CorruptData: A backup is cut off, or its beginning is damaged.
-        StoreMisconfigured: There is no such file, or a later version wrote it.
     """
 
     def __init__(
         self, path: Path, parents: Sequence[Path] | None = None, *, salvage: bool = False
     ) -> None:
+        self._path = path
+        self._parents = parents
+        self._salvage = salvage
+        self._stack = ExitStack()
         self.files: list[BackupFile] = []
+
+    def open(self) -> None:
+        """Open the files.
+
+        Raises:
+            InvalidInput: A parent isn't the one that was built on, or isn't there.
+            CorruptData: A backup is cut off, or its beginning is damaged.
+            StoreMisconfigured: There is no such file, or a later version wrote it.
+        """
+        parents = self._parents
         with ExitStack() as stack:
-            file = self._open(stack, path, salvage=salvage)
-            self.salvaged = file.close_frame is None
+            file = self._open(stack, self._path, salvage=self._salvage)
             given: dict[bytes, Path] = {}
             for parent in parents or ():
                 given[stack.enter_context(BackupFile(parent)).id] = parent
@@ -68,12 +76,6 @@ class Chain:
     def close(self) -> None:
         """Close the files."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def newest(self) -> BackupFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -113,8 +114,9 @@ def _restore(
         raise InvalidInput(f"existing={existing!r}: choose {', '.join(get_args(Existing))}")
     chosen = chosen_executions(executions)
     others = None if parents is None else [Path(parent).absolute() for parent in parents]
-    chain: Chain = yield Work(partial(Chain, Path(path).absolute(), others, salvage=salvage))
+    chain = Chain(Path(path).absolute(), others, salvage=salvage)
     try:
+        yield Work(chain.open)
         report = RestoreReport()
         total = 0
         entries = _Entries(chain, chosen)
@@ -148,7 +150,7 @@ class _Entries:
         self._entries = chain.entries() if chosen is None else _chosen(chain, chosen)
 
     def next_page(self) -> list[Entry]:
-        return [entry for entry, _ in zip(self._entries, range(_PAGE), strict=False)]
+        return list(islice(self._entries, _PAGE))
 
 
 def _chosen(chain: Chain, chosen: list[str]) -> Iterator[Entry]:

@@ -130,10 +130,25 @@ async def _atake(step: Step) -> Any:
     if type(step) is At:
         return await step.store.backend.aexecute(step.request)
     if type(step) is Work:
-        return await asyncio.to_thread(step.call)
+        return await _in_thread(step.call)
     if type(step) is Use:
         return await _ause(step)
     return await _aask(step)  # type: ignore[arg-type]  # the only one left
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """Do in a thread what blocks; if the task is cancelled, wait until the thread is done.
+
+    Else it would still be at work on a file that its caller removes.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # it is of no interest any more
+        raise
 
 
 async def _aask(ask: Ask) -> Any:
