@@ -124,6 +124,8 @@ class _Postgres(_Sql):
         psycopg = import_module("psycopg")
         try:
             with closing(psycopg.connect(self._url)) as connection:
+                # As text: what psycopg parses, a string isn't told from JSON that holds one.
+                sql = sql.replace("state, metadata,", "state::text, metadata::text,")
                 sql = sql.replace("ORDER BY id", 'ORDER BY id COLLATE "C"')
                 sql = sql.replace("id > %s ORDER", 'id COLLATE "C" > %s ORDER')
                 rows: list[tuple[Any, ...]] = connection.execute(sql, parameters or None).fetchall()
@@ -164,6 +166,7 @@ class _Redis:
             named = {key.lower().replace("_", ""): value for key, value in fields.items()}
             values = [named.get(column.replace("_", "")) for column in _COLUMNS]
             values[:2] = id, execution_id
+            values[3:5] = (None if one is None else orjson.dumps(one) for one in values[3:5])
             rows.append(tuple(values))
         return rows
 
@@ -171,14 +174,14 @@ class _Redis:
 def _record(row: tuple[Any, ...]) -> Checkpoint:
     id, execution_id, node_name, state, metadata, timestamp, version = row
     what = f"checkpoint {id!r} of execution {execution_id!r}"
-    facts = _json(metadata, what) if isinstance(metadata, str | bytes) else metadata
+    facts = None if metadata is None else _json(metadata, what)
     if facts is not None and not isinstance(facts, dict):
         raise CorruptData(f"{what} of LangGraphGo has metadata that is no JSON object")
     return Checkpoint(
         id=id,
         execution_id=execution_id,
         node_name=node_name or "",
-        state=_json(state, what) if isinstance(state, str | bytes) else state,
+        state=None if state is None else _json(state, what),
         metadata=facts or {},
         timestamp=_time(timestamp, what),
         version=version if isinstance(version, int) and version >= 0 else 0,

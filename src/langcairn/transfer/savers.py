@@ -147,14 +147,15 @@ def same(one: CheckpointTuple, other: CheckpointTuple | None) -> str | None:
         return "it is not there"
     for name, left, right in (
         ("parent", get_id(one.parent_config), get_id(other.parent_config)),
-        ("metadata", one.metadata, other.metadata),
+        ("metadata", _sorted(one.metadata), _sorted(other.metadata)),
+        ("channel_values", *map(_by_channel, (one, other))),
         *(
-            (name, one.checkpoint.get(name), other.checkpoint.get(name))
-            for name in sorted({*one.checkpoint, *other.checkpoint})
+            (name, _sorted(one.checkpoint.get(name)), _sorted(other.checkpoint.get(name)))
+            for name in sorted({*one.checkpoint, *other.checkpoint} - {"channel_values"})
         ),
         ("pending writes", list(one.pending_writes or ()), list(other.pending_writes or ())),
     ):
-        if form(_sorted(left)) != form(_sorted(right)):
+        if form(left) != form(right):
             return f"its {name} differ" + _which(left, right)
     return None
 
@@ -166,11 +167,20 @@ def _which(left: Any, right: Any) -> str:
     return f" at {', '.join(map(repr, keys))}" if keys else ""
 
 
+def _by_channel(one: CheckpointTuple) -> dict[str, Any]:
+    """Return the channels in the order of their names, which savers change; values as they are."""
+    return dict(sorted(one.checkpoint["channel_values"].items()))
+
+
 def _sorted(value: Any) -> Any:
-    """Return a dict in the order of its keys, which savers change."""
-    if type(value) is not dict or not all(type(key) is str for key in value):
+    """Return LangGraph's own fields without an order of keys, which jsonb doesn't keep."""
+    if type(value) is list:
+        return [_sorted(member) for member in value]
+    if type(value) is not dict:
         return value
-    return dict(sorted(value.items()))
+    if not all(type(key) is str for key in value):
+        return value
+    return {key: _sorted(value[key]) for key in sorted(value)}
 
 
 def put_whole(saver: Saver, one: CheckpointTuple) -> Steps[None]:
