@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from tests.flips import before, fill, flipped, judge, offsets
+from tests.file_storage import FileStorage
+from tests.flips import before, fill, flipped, judge, loaded, offsets
 from tests.postgres_server import PostgresServer
 from tests.postgres_storage import PostgresStorage
 from tests.redis_storage import RedisStorage
@@ -18,7 +19,6 @@ from langcairn import (
     CheckpointSaver,
     CorruptData,
     FileCheckpointStore,
-    Progress,
     SqliteCheckpointStore,
     arepair,
     averify,
@@ -28,12 +28,14 @@ from langcairn import (
     verify,
 )
 from langcairn.backends.base import ChunkId, Commit, FindCheckpoints
+from langcairn.testing import MemoryStorage, SqliteStorage, Storage
+from langcairn.testing.checkpoints import config_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from langcairn import CheckpointStore
+    from langcairn import CheckpointStore, Progress
 
 
 def test_bytes_of_an_sqlite_file(tmp_path: Path) -> None:
