@@ -8,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the README in a language."""
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    """Return the code blocks of a page in a language."""
     return re.findall(
-        rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
     )
 
 
@@ -31,6 +33,17 @@ def test_python_of_the_readme(tmp_path: Path) -> None:
         steps = [step for _, step in connection.execute(statement)]
     connection.close()
     assert steps == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("page", ["backup", "migration", "integrity"])
+def test_python_of_a_page(page: str, tmp_path: Path) -> None:
+    program = "\n".join(blocks("python", f"docs/{page}.md"))
+    program = program.replace("/tmp/langcairn-docs-restored", f"{tmp_path}/restored")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
 
 
 def test_links_of_the_readme() -> None:
