@@ -414,6 +414,8 @@ class TestInUse:
                     while not stop.is_set():
                         log = [f"{i:>110}" for i in range(number % 50)]
                         put(saver, number, {"n": number, "log": log}, parent=number - 1 or None)
+                        config = config_of("thread", "", checkpoint_id(number))
+                        saver.put_writes(config, [("log", [f"{number:>400}"])], f"task {number}")
                         if number % 7 == 0:
                             saver.prune(["thread"])
                         number += 1
@@ -429,6 +431,8 @@ class TestInUse:
                     assert restore(tmp_path / f"{number}.cairn", target).ok
                     assert report.ok, report.findings
                     assert verify(target).ok
+                    live = verify(store)
+                    assert live.ok, live.findings
                     for record in target.list("thread"):
                         assert len(record.state["log"]) == record.state["n"] % 50
             finally:

@@ -245,23 +245,26 @@ class TestSavers:
 
 class TestStores:
     def test_between_backends(self, tmp_path: Path, postgres: PostgresServer) -> None:
-        with ValkeyServer() as valkey:
-            urls = [
-                f"sqlite:///{tmp_path}/a.db?synchronous=OFF", f"file://{tmp_path}/logs?fsync=false",
-                postgres.url(), valkey.url,
-            ]  # fmt: skip
-            with open_store(urls[0]) as store:
+        with ValkeyServer() as valkey, open_store(postgres.url(), schema="ours") as postgresql:
+            sides = [
+                f"sqlite:///{tmp_path}/a.db?synchronous=OFF",
+                f"file://{tmp_path}/logs?fsync=false",
+                postgresql,
+                valkey.url,
+            ]
+            with open_store(f"sqlite:///{tmp_path}/a.db") as store:
                 fill(store)
                 expected = loaded(store)
-            for source, target in pairwise(urls):
+            for source, target in pairwise(sides):
                 report = migrate(source, target)
                 assert (report.checkpoints, report.writes, report.compared) == (7, 6, 7)
                 assert report.ok
                 assert report.bytes_before
                 again = migrate(source, target)
                 assert (again.checkpoints, again.skipped, again.ok) == (0, 7, True)
-                with open_store(target) as store:
-                    assert loaded(store) == expected
+            assert loaded(postgresql) == expected
+            with open_store(valkey.url) as store:
+                assert loaded(store) == expected
 
     def test_another_serializer(self) -> None:
         source = open_store("memory:")

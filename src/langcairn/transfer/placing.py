@@ -129,14 +129,16 @@ def _store_chunks(
     Raises:
         CorruptData: One of them was stored before, and is damaged.
     """
-    epoch: int = yield At(store, Commit(execution_id, None))
+    epoch: int | None = None
     while batch := (yield from source.next()):
-        yield At(store, Commit(execution_id, epoch, list(batch.items())))
+        epoch = yield At(store, Commit(execution_id, epoch, list(batch.items())))
         if check:
             # What is stored already keeps its data, also if that is damaged.
             stored: dict[ChunkId, bytes] = yield At(store, FetchChunks(execution_id, list(batch)))
             for id in batch:
                 unseal(id, stored.get(id, b""))
+    if epoch is None:
+        epoch = yield At(store, Commit(execution_id, None))
     return epoch
 
 

@@ -98,6 +98,10 @@ def read_execution(store: CheckpointStore, execution_id: str) -> Steps[Snapshot]
     rows = [one.row for one in found]
     there = {(row.namespace, row.id) for row in rows}
     orphans = [write for write in writes if (write.namespace, write.checkpoint_id) not in there]
+    if orphans:
+        # Perhaps their checkpoints were removed in between, and what they refer to.
+        writes = yield At(store, FindWrites(execution_id))
+        orphans = sorted(set(orphans).intersection(writes))
     attached = [write for one in found for write in one.writes]
     epoch = found[0].epoch if found else 0
     return Snapshot(execution_id, rows, attached + orphans, epoch, [])
