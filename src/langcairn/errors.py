@@ -6,6 +6,7 @@
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
     ├── GraphChanged                    a checkpoint waits for a node that the graph lacks
+    ├── AlreadyThere                    something is stored that must not be overwritten
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
     │   ├── DecryptionFailed            the key is wrong or missing, or it is forged
@@ -89,6 +90,10 @@ class GraphChanged(CairnError):
         self.missing = missing
         self.checkpoint_id = checkpoint_id
         self.nodes = nodes
+
+
+class AlreadyThere(CairnError):
+    """The store has an execution that would be overwritten; nothing was written."""
 
 
 class CorruptData(CairnError):
