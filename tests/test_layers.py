@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening"},
+    {"store", "stores", "opening", "leases", "transactions"},
     {"operations", "maintenance", "records", "cache"},
     {"codec"},
     {"backends"},

@@ -236,17 +236,17 @@ def test_an_older_version_is_migrated(
 ) -> None:
     storage.backend.execute(commit("a"))
     migrations = {
-        1: "ALTER TABLE {checkpoints} ADD COLUMN one integer;\n"
+        2: "ALTER TABLE {checkpoints} ADD COLUMN one integer;\n"
         "ALTER TABLE {chunks} ADD COLUMN two text",
-        2: "ALTER TABLE {checkpoints} ADD COLUMN three integer DEFAULT 3",
+        3: "ALTER TABLE {checkpoints} ADD COLUMN three integer DEFAULT 3",
     }
-    monkeypatch.setattr(postgres_schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(postgres_schema, "SCHEMA_VERSION", 4)
     monkeypatch.setattr(postgres_schema, "_MIGRATIONS", migrations)
     with ThreadPoolExecutor(4) as pool:
         stores = [storage.open() for _ in range(4)]
         list(pool.map(lambda store: store.backend.execute(FindExecutions()), stores))
     assert storage.ask("SELECT id, one, three FROM checkpoints") == [("a", None, 3)]
-    assert storage.ask("SELECT version FROM langcairn_schema") == [(3,)]
+    assert storage.ask("SELECT version FROM langcairn_schema") == [(4,)]
 
 
 def test_tables_of_others_are_refused(server: PostgresServer, storage: PostgresStorage) -> None:

@@ -6,8 +6,12 @@ from langcairn.errors import (
     AmbiguousCheckpoint,
     CairnError,
     CheckpointNotFound,
+    ConcurrentWriter,
+    Conflict,
     CorruptData,
     InvalidInput,
+    LeaseHeld,
+    LeaseLost,
     MissingChunks,
     StoreClosed,
     StoreError,
@@ -16,8 +20,10 @@ from langcairn.errors import (
     StoreUnavailable,
     UnsafeType,
     Unserializable,
+    VersionConflict,
 )
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.leases import Lease
 from langcairn.opening import open_store
 from langcairn.store import CheckpointStore
 from langcairn.stores import (
@@ -27,6 +33,7 @@ from langcairn.stores import (
     RedisCheckpointStore,
     SqliteCheckpointStore,
 )
+from langcairn.transactions import Transaction
 
 __all__ = [
     "AmbiguousCheckpoint",
@@ -35,9 +42,14 @@ __all__ = [
     "CheckpointNotFound",
     "CheckpointSaver",
     "CheckpointStore",
+    "ConcurrentWriter",
+    "Conflict",
     "CorruptData",
     "FileCheckpointStore",
     "InvalidInput",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "MemoryCheckpointStore",
     "MissingChunks",
     "PostgresCheckpointStore",
@@ -49,7 +61,9 @@ __all__ = [
     "StoreFull",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "Transaction",
     "UnsafeType",
     "Unserializable",
+    "VersionConflict",
     "open_store",
 ]

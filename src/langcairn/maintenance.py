@@ -215,11 +215,16 @@ def _remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) ->
     epoch: int | None = yield Remove(execution_id, keys)
     codec.caches.drop(execution_id)
     if epoch is not None:
-        try:
-            yield from sweep(execution_id, epoch)
-        except CorruptData as error:
-            # What was asked for is done; whoever loads the damaged checkpoint gets the error.
-            _logger.warning("space of execution %r was not freed: %s", execution_id, error)
+        yield from free(execution_id, epoch)
+
+
+def free(execution_id: str, epoch: int) -> Operation[None]:
+    """Sweep an execution from which checkpoints were removed, as far as that is possible."""
+    try:
+        yield from sweep(execution_id, epoch)
+    except CorruptData as error:
+        # What was asked for is done; whoever loads the damaged checkpoint gets the error.
+        _logger.warning("space of execution %r was not freed: %s", execution_id, error)
 
 
 def sweep(execution_id: str, epoch: int) -> Operation[int]:

@@ -10,12 +10,14 @@ from langcairn.cache import Caches
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.errors import CheckpointNotFound, InvalidInput
+from langcairn.leases import Lease, Leases
 from langcairn.operations import Codec
-from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
+from langcairn.records import Draft, draft_of, only_one, utc, valid_execution_id, valid_name
+from langcairn.transactions import Transaction, expectation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -61,6 +63,7 @@ class CheckpointStore(Closing):
             raise InvalidInput(f"cache_bytes must not be negative: {cache_bytes}")
         self.backend = backend
         self.codec = Codec(serde, Caches(cache_bytes))
+        self._leases = Leases()
 
     # Running operations
 
@@ -70,7 +73,7 @@ class CheckpointStore(Closing):
             request = next(operation)
             while True:
                 try:
-                    answer = self.backend.execute(request)
+                    answer = self.backend.execute(self._leases.fenced(request))
                 except BaseException as error:  # noqa: BLE001 -- handed to the operation, which may handle it
                     request = operation.throw(error)
                 else:
@@ -84,7 +87,7 @@ class CheckpointStore(Closing):
             request = next(operation)
             while True:
                 try:
-                    answer = await self.backend.aexecute(request)
+                    answer = await self.backend.aexecute(self._leases.fenced(request))
                 except BaseException as error:  # noqa: BLE001 -- as in run
                     request = operation.throw(error)
                 else:
@@ -94,18 +97,26 @@ class CheckpointStore(Closing):
 
     # Saving
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, *, expected_version: int | None = None) -> None:
         """Save a checkpoint; one with the same key is replaced.
 
+        Args:
+            checkpoint: The checkpoint, with the version that it shall have.
+            expected_version: The version that must be stored now; 0: there must be no such
+                checkpoint yet; None: whatever is stored, the last save wins.
+
         Raises:
+            VersionConflict: Another version is stored; nothing was saved.
             InvalidInput: A field can't be stored; nothing was saved.
             Unserializable: Likewise for a value in the state or metadata; says which.
+            LeaseHeld: Someone else has a lease on the execution; nothing was saved.
+            LeaseLost: This store's lease on the execution is lost; nothing was saved.
         """
-        self.run(operations.save(self.codec, [_draft(checkpoint)]))
+        self.run(_save(self.codec, checkpoint, expected_version))
 
-    async def asave(self, checkpoint: Checkpoint) -> None:
+    async def asave(self, checkpoint: Checkpoint, *, expected_version: int | None = None) -> None:
         """Do as `save`."""
-        await self.arun(operations.save(self.codec, [_draft(checkpoint)]))
+        await self.arun(_save(self.codec, checkpoint, expected_version))
 
     def save_many(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Save checkpoints, those of one execution all or none.
@@ -270,6 +281,42 @@ class CheckpointStore(Closing):
         """Do as `clear`."""
         return await self.arun(maintenance.clear(self.codec, valid_execution_id(execution_id)))
 
+    # One writer
+
+    def transaction(self) -> Transaction:
+        """Return a block, ``with`` or ``async with``, whose saves and deletes are all or nothing.
+
+        They are made when the block ends; if an exception leaves it, nothing is. What is read in
+        between is as before the block. See `Transaction`.
+        """
+        return Transaction(self)
+
+    def lease(
+        self, execution_id: str, ttl: timedelta | float = 30.0, *, owner: str | None = None
+    ) -> Lease:
+        """Return a lease, for ``with`` or ``async with``: within, nobody else may write.
+
+        What this store commits to the execution then carries the lease's fencing token, whatever
+        thread or task it comes from, also through a saver on this store. Commits of others are
+        refused with `LeaseHeld`. See `Lease`.
+
+        Args:
+            execution_id: The execution; for LangGraph the thread id.
+            ttl: After which time the lease may be taken over if it isn't renewed, as a timedelta
+                or in seconds. It is renewed in the background, three times as often.
+            owner: Who this is, for the messages of others; by default host and process.
+
+        Raises:
+            InvalidInput: An argument can't be used.
+        """
+        return Lease(self, self._leases, valid_execution_id(execution_id), ttl, owner)
+
+    def alease(
+        self, execution_id: str, ttl: timedelta | float = 30.0, *, owner: str | None = None
+    ) -> Lease:
+        """Do as `lease`; both serve ``async with``."""
+        return self.lease(execution_id, ttl, owner=owner)
+
     # Closing
 
     def close(self) -> None:
@@ -281,33 +328,15 @@ class CheckpointStore(Closing):
         await self.backend.aclose()
 
 
-def _draft(checkpoint: Checkpoint) -> Draft:
-    if not isinstance(checkpoint, Checkpoint):
-        raise InvalidInput(f"expected a Checkpoint, not {type(checkpoint).__name__}")
-    version = checkpoint.version
-    if type(version) is not int or not 0 <= version < 2**31:
-        raise InvalidInput(f"version must be an int from 0 to 2147483647, not {version!r}")
-    if not isinstance(checkpoint.metadata, dict):
-        kind = type(checkpoint.metadata).__name__
-        raise InvalidInput(f"metadata must be a dict, not {kind}")
-    parent = checkpoint.parent_id
-    return Draft(
-        valid_execution_id(checkpoint.execution_id),
-        valid_name(checkpoint.namespace, "namespace"),
-        valid_name(checkpoint.id, "checkpoint id", empty=False),
-        None if parent is None else valid_name(parent, "parent_id", empty=False),
-        valid_name(checkpoint.node_name, "node_name"),
-        checkpoint.state,
-        checkpoint.metadata,
-        utc(checkpoint.timestamp),
-        version,
-        checkpoint.graph,
-    )
+def _save(codec: Codec, checkpoint: Checkpoint, expected_version: int | None) -> Operation[None]:
+    draft = draft_of(checkpoint)
+    expected = expectation(draft.namespace, draft.id, expected_version)
+    return operations.save(codec, [draft], expected=expected)
 
 
 def _by_execution(checkpoints: Iterable[Checkpoint]) -> Iterable[list[Draft]]:
     drafts: dict[str, list[Draft]] = {}
-    for draft in map(_draft, checkpoints):
+    for draft in map(draft_of, checkpoints):
         drafts.setdefault(draft.execution_id, []).append(draft)
     return drafts.values()
 

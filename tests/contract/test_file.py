@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.file_storage import FileStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+    TransactionContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +26,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

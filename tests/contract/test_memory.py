@@ -12,6 +12,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def storage() -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

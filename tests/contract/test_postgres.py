@@ -8,7 +8,13 @@ import pytest
 from tests.postgres_server import PostgresServer
 from tests.postgres_storage import PostgresStorage
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+    TransactionContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +35,7 @@ def storage(server: PostgresServer) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

@@ -8,7 +8,13 @@ import pytest
 from tests.redis_storage import RedisStorage
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
-from langcairn.testing import BackendContract, SaverContract, Storage, StoreContract
+from langcairn.testing import (
+    BackendContract,
+    SaverContract,
+    Storage,
+    StoreContract,
+    TransactionContract,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +38,7 @@ def storage(server: ValkeyServer) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

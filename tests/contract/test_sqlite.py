@@ -12,6 +12,7 @@ from langcairn.testing import (
     SqliteStorage,
     Storage,
     StoreContract,
+    TransactionContract,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

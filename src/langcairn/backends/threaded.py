@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from langcairn.backends.base import Backend, Clear, Commit, Remove, Sweep
+from langcairn.backends.base import (
+    AcquireLease,
+    Backend,
+    Clear,
+    Commit,
+    ReleaseLease,
+    Remove,
+    RenewLease,
+    Sweep,
+    Transaction,
+)
 from langcairn.backends.group_commit import GroupCommit, Ticket
 from langcairn.errors import InvalidInput, StoreClosed
 
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
 
     from langcairn.backends.base import Request
 
-_WRITES = (Commit, Remove, Sweep, Clear)
+_WRITES = (Commit, Remove, Sweep, Clear, Transaction, AcquireLease, RenewLease, ReleaseLease)
 
 
 class ThreadedBackend(Backend):

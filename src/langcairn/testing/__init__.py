@@ -8,7 +8,7 @@ subclass of each contract::
         with SqliteStorage(tmp_path / "contract.db") as storage:
             yield storage
 
-    class TestBackend(BackendContract): ...
+    class TestBackend(BackendContract, TransactionContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
 
@@ -17,6 +17,7 @@ The package needs pytest and hypothesis. For readable failures call
 """
 
 from langcairn.testing.backend import BackendContract
+from langcairn.testing.conditions import TransactionContract
 from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
@@ -30,4 +31,5 @@ __all__ = [
     "SqliteStorage",
     "Storage",
     "StoreContract",
+    "TransactionContract",
 ]

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from langcairn.backends.base import (
     CheckpointRow,
-    ChunkId,
     Clear,
     Commit,
     FetchChunks,
@@ -24,38 +22,20 @@ from langcairn.backends.base import (
     Remove,
     Request,
     Sweep,
-    WriteRow,
 )
 from langcairn.errors import StaleEpoch, StoreClosed
+from langcairn.testing.conditions import ConditionalCommits
 from langcairn.testing.fixtures import Calling, Fixtures
+from langcairn.testing.leases import BackendLeases
+from langcairn.testing.rows import chunk_id, row, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langcairn.testing.storage import Storage
 
-_TIME = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
 
-
-def row(id: str, execution_id: str = "run", **fields: Any) -> CheckpointRow:
-    """Return a row."""
-    row = CheckpointRow(
-        execution_id, "", id, None, "node", b'{"a": 1}', b'{"m": "x"}', _TIME, 1, b"{}"
-    )
-    return row._replace(**fields)
-
-
-def write(task: str = "t", idx: int = 0, **fields: Any) -> WriteRow:
-    """Return a pending write of checkpoint c1."""
-    return WriteRow("run", "", "c1", task, idx, "", "channel", b'{"v": 1}')._replace(**fields)
-
-
-def chunk_id(number: int) -> ChunkId:
-    """Return an id in the form of a chunk's."""
-    return ChunkId(f"{number:_>22}")
-
-
-class BackendContract(Fixtures):
+class BackendContract(ConditionalCommits, BackendLeases, Fixtures):
     """What every `Backend` does with each request.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.

@@ -47,12 +47,16 @@ class Catalog:
         """
         known, found = self._executions, {}
         for entry in self._logs.directory.entries():
+            id = known.get(entry.name)
             try:
-                found[entry.name] = (
-                    known.get(entry.name) or Log.open(Path(entry.path)).header.execution_id
-                )
+                if id is None:
+                    log = Log.open(Path(entry.path))
+                    if log.is_empty():
+                        continue
+                    id = log.header.execution_id
             except FileNotFoundError:
                 continue  # cleared meanwhile
+            found[entry.name] = id
         self._executions = found
         return list(found.values())
 
