@@ -26,7 +26,6 @@ from langcairn.errors import (
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import config_of, put, values_of
-from langcairn.testing.fixtures import Calling
 from langcairn.testing.forms import form
 from langcairn.testing.models import Opaque, Person, Plan
 from langcairn.testing.store_conditions import StoreConditions
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langcairn.testing.calling import Caller
+    from langcairn.testing.fixtures import Calling
     from langcairn.testing.storage import Storage
 
 _TIME = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)

@@ -1,5 +1,5 @@
 """The contract of `CheckpointStore`: expected versions, transactions and leases."""
-# ruff: noqa: S101, D102 -- tests assert, and their names say what
+# ruff: noqa: S101, D102, PT012 -- tests assert, their names say what, and blocks are what is tested
 
 from __future__ import annotations
 
@@ -182,12 +182,16 @@ class StoreConditions(Fixtures):
         self, store: Caller, within: Callable[[Any], Any]
     ) -> None:
         tx = store.target.transaction()
-        for use in (lambda: tx.save(record()), lambda: tx.delete("a", execution_id="run")):
+        uses: list[Callable[[], Any]] = [
+            lambda: tx.save(record()),
+            lambda: tx.delete("a", execution_id="run"),
+        ]
+        for use in uses:
             with pytest.raises(InvalidInput, match="with store"):
                 use()
         with within(tx), pytest.raises(InvalidInput, match="one block"), within(tx):
             pass
-        for use in (lambda: tx.save(record()), lambda: tx.delete("a", execution_id="run")):
+        for use in uses:
             with pytest.raises(InvalidInput, match="over"):
                 use()
         with pytest.raises(InvalidInput, match="one block"), within(tx):
@@ -216,16 +220,19 @@ class StoreConditions(Fixtures):
             assert not lease.lost
             store.save(record("a"))
             other.save(record("a", "elsewhere"))
-            for refused in (
+            attempts: list[Callable[[], Any]] = [
                 lambda: other.save(record("b")),
                 lambda: other.delete("a", execution_id="run"),
                 lambda: other.clear("run"),
-            ):
+            ]
+            for refused in attempts:
                 with pytest.raises(LeaseHeld, match="me#"):
                     refused()
-            with pytest.raises(LeaseHeld, match="'me#") as caught:
-                with within(other.target.lease("run")):
-                    pass
+            with (
+                pytest.raises(LeaseHeld, match="'me#") as caught,
+                within(other.target.lease("run")),
+            ):
+                pass
             assert 0 < caught.value.left <= 60
             with pytest.raises(LeaseHeld), within(other.target.transaction()) as tx:
                 tx.save(record("b"))
@@ -268,8 +275,7 @@ class StoreConditions(Fixtures):
     ) -> None:
         other = fresh()
         with within(store.target.lease("run", 0.05)) as lease:
-            # As if this process stood still: nothing renews the lease.
-            lease._stop.set()  # noqa: SLF001 -- a test's hand
+            _stand_still(lease)
             store.save(record("a"))
             with within(_Patient(other.target.lease("run", 60))) as second:
                 assert second.token > lease.token
@@ -303,9 +309,7 @@ class StoreConditions(Fixtures):
         async def hold() -> None:
             async with lease:
                 await asyncio.to_thread(take)
-                end = time.monotonic() + 20
-                while not lease.lost and time.monotonic() < end:
-                    await asyncio.sleep(0.01)
+                await asyncio.to_thread(wait_until, lambda: lease.lost)
                 with pytest.raises(LeaseLost):
                     await store.target.asave(record())
 
@@ -365,6 +369,13 @@ class StoreConditions(Fixtures):
             with within(store.target.transaction()) as tx:
                 tx.save(replace(record(), version=3), expected_version=2)
         assert store.load("a").version == 3
+
+
+def _stand_still(lease: Any) -> None:
+    """Let nothing renew a lease, as if its process were stopped."""
+    lease._stop.set()  # noqa: SLF001 -- a test's hand
+    if lease._task is not None:  # noqa: SLF001 -- likewise
+        lease._task.cancel()  # noqa: SLF001 -- likewise
 
 
 class _Patient:
