@@ -42,7 +42,7 @@ def test_python_of_the_page_on_writers(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     refused, log, held, conflict = result.stdout.splitlines()
     assert refused == "refused: True"
-    assert log == "['slow', 'fast', 'done']"
+    assert log == "['slow', 'thought', 'fast', 'thought', 'answered']"
     assert held.startswith("held by ")
     assert conflict == "expected 1 found 2"
 

@@ -9,7 +9,7 @@ from redis.crc import key_slot
 from tests.valkey_server import ValkeyCluster, ValkeyServer
 
 from langcairn import Checkpoint, CheckpointStore, InvalidInput, LeaseHeld
-from langcairn.backends.base import AcquireLease, Commit, FindCheckpoints, RenewLease
+from langcairn.backends.base import AcquireLease, Commit, FindCheckpoints, RenewLease, Transaction
 from langcairn.backends.redis import RedisBackend
 from langcairn.backends.redis.keys import Keys
 
@@ -51,12 +51,9 @@ def test_slots_of_a_cluster(cluster: ValkeyCluster, clients: str) -> None:
         client.flushall()
         backend = RedisBackend(cluster.url) if clients == "own" else RedisBackend(client=client)
         with CheckpointStore(backend) as store:
-            with (
-                pytest.raises(InvalidInput, match="'one', 'two'.*slot"),
-                store.transaction() as tx,
-            ):
-                tx.save(record("one"))
-                tx.save(record("two"))
+            refused = Transaction([Commit("one", None), Commit("two", None)])
+            with pytest.raises(InvalidInput, match=r"'one', 'two'.*slot"):
+                backend.execute(refused)
             assert store.executions() == []
             assert list(client.scan_iter("*")) == []
             pair = in_one_slot()
