@@ -111,8 +111,11 @@ class Frame:
         index = self._log.index
         expired = self._check(commit)
         if expired or commit.removals:
+            # What can't be stored must show before anything is changed.
             for row in commit.checkpoints:
-                pack_checkpoint(row)  # what can't be stored must show before anything is changed
+                pack_checkpoint(row)
+            for write in commit.writes:
+                pack_write(write)
         if expired:
             self._end_lease()
         epoch = index.epoch or next_epoch()
