@@ -46,7 +46,7 @@ def _chain(*names: str, saver: Any, inside: Callable[[], object] = lambda: None)
     """
     builder = StateGraph(State)
 
-    def node(name: str) -> Callable[[State], State]:
+    def node(name: str) -> Any:  # what add_node's many overloads take
         def work(state: State) -> State:  # noqa: ARG001 -- LangGraph passes it
             if name == names[0]:
                 inside()
@@ -55,7 +55,7 @@ def _chain(*names: str, saver: Any, inside: Callable[[], object] = lambda: None)
         return work
 
     for name in names:
-        builder.add_node(name, node(name))  # type: ignore[arg-type]  # its types are of protocols
+        builder.add_node(name, node(name))
     for source, target in zip((START, *names), (*names, END), strict=True):
         builder.add_edge(source, target)
     return builder.compile(checkpointer=saver)
