@@ -23,11 +23,15 @@ from langcairn.errors import (
     AmbiguousCheckpoint,
     CairnError,
     CheckpointNotFound,
+    ConcurrentWriter,
+    Conflict,
     CorruptData,
     DecryptionFailed,
     ForgedData,
     GraphChanged,
     InvalidInput,
+    LeaseHeld,
+    LeaseLost,
     MissingChunks,
     SavesFailed,
     StoreClosed,
@@ -37,6 +41,7 @@ from langcairn.errors import (
     StoreUnavailable,
     UnsafeType,
     Unserializable,
+    VersionConflict,
 )
 from langcairn.figures import (
     ExecutionStats,
@@ -58,6 +63,9 @@ from langcairn.langgraph.message_graph import (
 )
 from langcairn.langgraph.saver import (
     CheckpointSaver,
+)
+from langcairn.leases import (
+    Lease,
 )
 from langcairn.monitor import (
     Monitor,
@@ -93,6 +101,9 @@ from langcairn.stores import (
 )
 from langcairn.thread_id import (
     ThreadId,
+)
+from langcairn.transactions import (
+    Transaction,
 )
 from langcairn.transfer import (
     BackupReport,
@@ -136,6 +147,8 @@ __all__ = [
     "CheckpointStore",
     "CheckpointableMessageGraph",
     "CheckpointableRunnable",
+    "ConcurrentWriter",
+    "Conflict",
     "CorruptData",
     "DecryptionFailed",
     "DualWriteSaver",
@@ -149,6 +162,9 @@ __all__ = [
     "InvalidInput",
     "ItemDiff",
     "LangGraphGo",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "Level",
     "MemoryCheckpointStore",
     "MigrationReport",
@@ -175,9 +191,11 @@ __all__ = [
     "StoreUnavailable",
     "ThreadId",
     "Thresholds",
+    "Transaction",
     "UnsafeType",
     "Unserializable",
     "VerifyReport",
+    "VersionConflict",
     "WriteBehind",
     "abackup",
     "amigrate",
