@@ -34,6 +34,11 @@ def _versions(ask: Callable[[Request], Any], execution_id: str = "run") -> dict[
     return {one.row.id: one.row.version for one in ask(FindCheckpoints(execution_id))}
 
 
+def _version(backend: Any) -> int:
+    (found,) = backend.execute(FindCheckpoints("run", "", "a"))
+    return found.row.version  # type: ignore[no-any-return]  # of any backend
+
+
 class ConditionalCommits:
     """Tests of conditions; a part of `BackendContract`, whose fixtures it needs."""
 
@@ -104,8 +109,7 @@ class ConditionalCommits:
             backend, conflicts = backends[number], 0
             for _ in range(5):
                 while True:
-                    (found,) = backend.execute(FindCheckpoints("run", "", "a"))  # type: ignore[misc]  # a list
-                    version = found.row.version
+                    version = _version(backend)
                     expected = [Expected("", "a", version)]
                     put = row("a", version=version + 1)
                     try:
@@ -117,8 +121,7 @@ class ConditionalCommits:
 
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(count, range(4)))
-        (found,) = storage.backend.execute(FindCheckpoints("run", "", "a"))  # type: ignore[misc]  # a list
-        assert found.row.version == 20
+        assert _version(storage.backend) == 20
 
     # The newest
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from langcairn.backends.base import Commit, Remove, Request, Sweep
+    from langcairn.backends.file.layout import Entry
     from langcairn.backends.file.log import Log
     from langcairn.backends.group_commit import Ticket
 
@@ -128,7 +129,10 @@ class FileBackend(ThreadedBackend):
                 self._directory.take_away(path)
                 return not log.is_empty
             with self._logs.making(path, id, replace=True) as emptied:
-                entries = [CommitEntry.of(next_epoch(log.epoch)), LeaseEntry._make(log.lease)]
+                entries: list[Entry] = [
+                    CommitEntry.of(next_epoch(log.epoch)),
+                    LeaseEntry._make(log.lease),
+                ]
                 emptied.index.apply(entries, emptied.data_at)
                 emptied.append(entries, [])
                 self._logs.sync(emptied)

@@ -152,7 +152,7 @@ class Directory:
         content = "".join(f"{name}\n" for name in names).encode()
         file.write(0, blake2b(content, digest_size=16).hexdigest().encode() + b"\n" + content)
         if self._fsync:
-            os.fsync(file.fd)
+            os.fdatasync(file.fd)
         return Decision(unfinished, self._transactions / transaction, fsync=self._fsync)
 
     def sync(self) -> None:

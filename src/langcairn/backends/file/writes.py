@@ -57,14 +57,6 @@ class Frame:
         self._blobs: list[bytes] = []
         self._versions: dict[tuple[str, str], int] = {}  # of what can't be read yet
         self._data_at = log.data_at
-        self._handlers: dict[type, Callable[[Any], object]] = {
-            Commit: self._commit,
-            Remove: self._remove,
-            Sweep: self._sweep,
-            AcquireLease: self._acquire,
-            RenewLease: self._renew,
-            ReleaseLease: self._release,
-        }
 
     def run(self, requests: Sequence[Request]) -> list[object]:
         """Answer requests, and append what they change to the log, without syncing it.
@@ -84,7 +76,7 @@ class Frame:
 
     def _outcome(self, request: Request) -> object:
         try:
-            return self._handlers[type(request)](request)
+            return _HANDLERS[type(request)](self, request)
         except CairnError as error:
             return error
 
@@ -119,8 +111,11 @@ class Frame:
         index = self._log.index
         expired = self._check(commit)
         if expired or commit.removals:
+            # What can't be stored must show before anything is changed.
             for row in commit.checkpoints:
-                pack_checkpoint(row)  # what can't be stored must show before anything is changed
+                pack_checkpoint(row)
+            for write in commit.writes:
+                pack_write(write)
         if expired:
             self._end_lease()
         epoch = index.epoch or next_epoch()
@@ -270,3 +265,14 @@ class Frame:
     def _end_lease(self) -> None:
         over = Deadline.of(ended(self._log.index.lease.now()))
         self._add(LeaseEntry._make(over))
+
+
+_HANDLERS: dict[type, Callable[[Frame, Any], object]] = {
+    Commit: Frame._commit,  # noqa: SLF001 -- of this module, as are those below
+    Remove: Frame._remove,  # noqa: SLF001
+    Sweep: Frame._sweep,  # noqa: SLF001
+    AcquireLease: Frame._acquire,  # noqa: SLF001
+    RenewLease: Frame._renew,  # noqa: SLF001
+    ReleaseLease: Frame._release,  # noqa: SLF001
+}
+"""Not bound to a frame: it would be in a circle of references, and keep its log open."""
