@@ -36,6 +36,7 @@ from langcairn import (
     WriteBehind,
 )
 from langcairn.backends.base import FindCheckpoints
+from langcairn.records import draft_of
 from langcairn.write_sessions import Session, Sessions
 
 if TYPE_CHECKING:
