@@ -246,7 +246,7 @@ class TestSavers:
 class TestStores:
     def test_between_backends(self, tmp_path: Path, postgres: PostgresServer) -> None:
         with ValkeyServer() as valkey, open_store(postgres.url(), schema="ours") as postgresql:
-            sides = [
+            sides: list[Any] = [
                 f"sqlite:///{tmp_path}/a.db?synchronous=OFF",
                 f"file://{tmp_path}/logs?fsync=false",
                 postgresql,
