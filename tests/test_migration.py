@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import psycopg
@@ -39,8 +39,11 @@ from langcairn import (
     open_store,
     verify,
 )
+from langcairn.forms import form
 from langcairn.testing import MemoryStorage
 from langcairn.testing.checkpoints import checkpoint_id, config_of, facts_of, put, values_of
+from langcairn.testing.values import SMALL_SAMPLES
+from langcairn.transfer.savers import equal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,6 +244,14 @@ class TestSavers:
             migrate(1, store)  # type: ignore[arg-type]  # on purpose
         with pytest.raises(InvalidInput, match="no store has the URL"):
             migrate("ftp://x", store)
+
+
+def test_equality_is_that_of_forms() -> None:
+    """The fast comparison says what the slow one does."""
+    samples = [make() for make in SMALL_SAMPLES.values()]
+    again = [make() for make in SMALL_SAMPLES.values()]
+    for left, right in product(samples, again):
+        assert equal(left, right) == (form(left) == form(right)), (left, right)
 
 
 class TestStores:
