@@ -375,6 +375,16 @@ class TestLive:
             fresh.get_tuple(config_of("thread")),
         ] == [None, None]
 
+    async def test_pruning(self) -> None:
+        old, new = CheckpointSaver("memory:"), CheckpointSaver("memory:")
+        dual = DualWriteSaver(old, new)
+        for number in range(1, 6):
+            put(dual, number, {"n": number}, parent=number - 1 or None)
+        dual.prune(["thread"])
+        assert [len(list(saver.list(None))) for saver in (old, new)] == [1, 1]
+        await dual.aprune(["thread"], strategy="delete")
+        assert [len(list(saver.list(None))) for saver in (old, new)] == [0, 0]
+
     def test_needs_two_savers(self) -> None:
         with pytest.raises(InvalidInput, match="expected a saver"):
             DualWriteSaver(InMemorySaver(), open_store("memory:"))  # type: ignore[arg-type]  # on purpose
