@@ -278,10 +278,13 @@ class Resuming(Fixtures):
     def test_after_a_kill(
         self, storage: Storage, runner: Any, tmp_path: Path, killed_at: str
     ) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
+        assert storage.open().list("thread") == []  # so that it exists
         journal = Journal(tmp_path / "journal")
-        assert run_elsewhere(storage.url, tmp_path / "journal", killed_at) == -signal.SIGKILL
+        assert (
+            run_elsewhere(storage.process_url, tmp_path / "journal", killed_at) == -signal.SIGKILL
+        )
         config = CheckpointConfig(storage.open(), max_checkpoints=None)
         runnable = CheckpointableRunnable(fan(journal.note), config, execution_id="thread")
         if killed_at == "right":
@@ -298,10 +301,11 @@ class Resuming(Fixtures):
     def test_an_interrupt_in_another_process(
         self, storage: Storage, calling: Calling, tmp_path: Path
     ) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
+        assert storage.open().list("thread") == []  # so that it exists
         journal = Journal(tmp_path / "journal")
-        assert run_elsewhere(storage.url, tmp_path / "journal", "", auto_save=False) == 0
+        assert run_elsewhere(storage.process_url, tmp_path / "journal", "", auto_save=False) == 0
         config = CheckpointConfig(storage.open())
         runnable = calling(CheckpointableRunnable(fan(journal.note), config, execution_id="thread"))
         (task,) = runnable.get_state().tasks
@@ -311,10 +315,11 @@ class Resuming(Fixtures):
         assert journal.lines()[4:] == ["ask", "ask"]
 
     def test_a_kill_while_checkpoints_are_held_back(self, storage: Storage, tmp_path: Path) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
+        assert storage.open().list("thread") == []  # so that it exists
         journal = Journal(tmp_path / "journal")
-        killed = run_elsewhere(storage.url, tmp_path / "journal", "join", auto_save=False)
+        killed = run_elsewhere(storage.process_url, tmp_path / "journal", "join", auto_save=False)
         assert killed == -signal.SIGKILL
         config = CheckpointConfig(storage.open())
         runnable = CheckpointableRunnable(fan(journal.note), config, execution_id="thread")
