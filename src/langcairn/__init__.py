@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langcairn.alerts import Alert, Level, Thresholds
     from langcairn.checkpoint import Checkpoint
     from langcairn.codec.serde import SafeSerializer
     from langcairn.comparing import ChannelDiff, ItemDiff, StateDiff, compare_states
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
         UnsafeType,
         Unserializable,
     )
+    from langcairn.figures import ExecutionStats, Health, Stats
     from langcairn.forks import Fork, Step
     from langcairn.langgraph.checkpointable import CheckpointableRunnable
     from langcairn.langgraph.config import CheckpointConfig
     from langcairn.langgraph.message_graph import CheckpointableMessageGraph
     from langcairn.langgraph.saver import CheckpointSaver
+    from langcairn.monitor import Monitor
+    from langcairn.observing import Observation, Observer
     from langcairn.opening import open_store
+    from langcairn.profiler import Profiler
     from langcairn.security.guard import Action, matching, own_executions, read_only
     from langcairn.security.keys import generate_key
     from langcairn.store import CheckpointStore
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDenied",
     "Action",
+    "Alert",
     "AmbiguousCheckpoint",
     "CairnError",
     "ChannelDiff",
@@ -64,20 +70,28 @@ __all__ = [
     "CheckpointableRunnable",
     "CorruptData",
     "DecryptionFailed",
+    "ExecutionStats",
     "FileCheckpointStore",
     "ForgedData",
     "Fork",
     "GraphChanged",
+    "Health",
     "InvalidInput",
     "ItemDiff",
+    "Level",
     "MemoryCheckpointStore",
     "MissingChunks",
+    "Monitor",
+    "Observation",
+    "Observer",
     "PostgresCheckpointStore",
+    "Profiler",
     "RedisCheckpointStore",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
     "StateDiff",
+    "Stats",
     "Step",
     "StoreClosed",
     "StoreError",
@@ -85,6 +99,7 @@ __all__ = [
     "StoreMisconfigured",
     "StoreUnavailable",
     "ThreadId",
+    "Thresholds",
     "UnsafeType",
     "Unserializable",
     "WriteBehind",
@@ -98,6 +113,11 @@ __all__ = [
 
 # As above, for the interpreter: module to its public names.
 _HOMES = {
+    "langcairn.alerts": (
+        "Alert",
+        "Level",
+        "Thresholds",
+    ),
     "langcairn.checkpoint": ("Checkpoint",),
     "langcairn.codec.serde": ("SafeSerializer",),
     "langcairn.comparing": (
@@ -126,6 +146,11 @@ _HOMES = {
         "UnsafeType",
         "Unserializable",
     ),
+    "langcairn.figures": (
+        "ExecutionStats",
+        "Health",
+        "Stats",
+    ),
     "langcairn.forks": (
         "Fork",
         "Step",
@@ -134,7 +159,13 @@ _HOMES = {
     "langcairn.langgraph.config": ("CheckpointConfig",),
     "langcairn.langgraph.message_graph": ("CheckpointableMessageGraph",),
     "langcairn.langgraph.saver": ("CheckpointSaver",),
+    "langcairn.monitor": ("Monitor",),
+    "langcairn.observing": (
+        "Observation",
+        "Observer",
+    ),
     "langcairn.opening": ("open_store",),
+    "langcairn.profiler": ("Profiler",),
     "langcairn.security.guard": (
         "Action",
         "matching",
