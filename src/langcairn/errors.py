@@ -5,6 +5,7 @@
     │   └── Unserializable (TypeError)  a value inside the state, with its path
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
+    ├── AlreadyThere                    something is stored that must not be overwritten
     ├── GraphChanged                    a checkpoint waits for a node that the graph lacks
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
@@ -89,6 +90,10 @@ class GraphChanged(CairnError):
         self.missing = missing
         self.checkpoint_id = checkpoint_id
         self.nodes = nodes
+
+
+class AlreadyThere(CairnError):
+    """The store has an execution that would be overwritten; nothing was written."""
 
 
 class CorruptData(CairnError):

@@ -6,13 +6,13 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+import typer  # noqa: TC002 -- typer looks at the signatures of what completes
+
 from langcairn.cli.naming import LATEST, Thread
 from langcairn.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import typer
 
 PATIENCE = 2.0
 """How long a store may take before nothing is offered [s]."""

@@ -44,6 +44,7 @@ def drawn(steps: Iterable[Step], strokes: Strokes) -> Iterator[tuple[str, Step |
             yield _joined(lanes, own, strokes), None
             for lane in own[1:]:
                 lanes[lane] = None
+            _trim(lanes)
         if not own:
             own = [lanes.index(None) if None in lanes else len(lanes)]
             if own[0] == len(lanes):
@@ -51,8 +52,12 @@ def drawn(steps: Iterable[Step], strokes: Strokes) -> Iterator[tuple[str, Step |
         lanes[own[0]] = step.id
         yield _standing(lanes, own[0], strokes), step
         lanes[own[0]] = step.parent_id if step.parent_id in known else None
-        while lanes and lanes[-1] is None:
-            lanes.pop()
+        _trim(lanes)
+
+
+def _trim(lanes: list[str | None]) -> None:
+    while lanes and lanes[-1] is None:
+        lanes.pop()
 
 
 def _standing(lanes: list[str | None], own: int, strokes: Strokes) -> str:
