@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -39,6 +41,11 @@ def test_python_of_the_readme(tmp_path: Path) -> None:
 
 def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
     run_python("docs/encryption.md", tmp_path, "import os")
+
+
+@pytest.mark.parametrize("page", ["backup", "migration", "integrity"])
+def test_python_of_a_page(page: str, tmp_path: Path) -> None:
+    run_python(f"docs/{page}.md", tmp_path)
 
 
 def test_links_of_the_readme() -> None:

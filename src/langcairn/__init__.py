@@ -7,12 +7,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from langcairn.alerts import Alert, Level, Thresholds
-    from langcairn.checkpoint import Checkpoint
-    from langcairn.codec.serde import SafeSerializer
-    from langcairn.comparing import ChannelDiff, ItemDiff, StateDiff, compare_states
+    from langcairn.alerts import (
+        Alert,
+        Level,
+        Thresholds,
+    )
+    from langcairn.checkpoint import (
+        Checkpoint,
+    )
+    from langcairn.codec.serde import (
+        SafeSerializer,
+    )
+    from langcairn.comparing import (
+        ChannelDiff,
+        ItemDiff,
+        StateDiff,
+        compare_states,
+    )
     from langcairn.errors import (
         AccessDenied,
+        AlreadyThere,
         AmbiguousCheckpoint,
         CairnError,
         CheckpointNotFound,
@@ -31,19 +45,52 @@ if TYPE_CHECKING:
         UnsafeType,
         Unserializable,
     )
-    from langcairn.figures import ExecutionStats, Health, Stats
-    from langcairn.forks import Fork, Step
-    from langcairn.langgraph.checkpointable import CheckpointableRunnable
-    from langcairn.langgraph.config import CheckpointConfig
-    from langcairn.langgraph.message_graph import CheckpointableMessageGraph
-    from langcairn.langgraph.saver import CheckpointSaver
-    from langcairn.monitor import Monitor
-    from langcairn.observing import Observation, Observer
-    from langcairn.opening import open_store
-    from langcairn.profiler import Profiler
-    from langcairn.security.guard import Action, matching, own_executions, read_only
-    from langcairn.security.keys import generate_key
-    from langcairn.store import CheckpointStore
+    from langcairn.figures import (
+        ExecutionStats,
+        Health,
+        Stats,
+    )
+    from langcairn.forks import (
+        Fork,
+        Step,
+    )
+    from langcairn.langgraph.checkpointable import (
+        CheckpointableRunnable,
+    )
+    from langcairn.langgraph.config import (
+        CheckpointConfig,
+    )
+    from langcairn.langgraph.message_graph import (
+        CheckpointableMessageGraph,
+    )
+    from langcairn.langgraph.saver import (
+        CheckpointSaver,
+    )
+    from langcairn.monitor import (
+        Monitor,
+    )
+    from langcairn.observing import (
+        Observation,
+        Observer,
+    )
+    from langcairn.opening import (
+        open_store,
+    )
+    from langcairn.profiler import (
+        Profiler,
+    )
+    from langcairn.security.guard import (
+        Action,
+        matching,
+        own_executions,
+        read_only,
+    )
+    from langcairn.security.keys import (
+        generate_key,
+    )
+    from langcairn.store import (
+        CheckpointStore,
+    )
     from langcairn.stores import (
         FileCheckpointStore,
         MemoryCheckpointStore,
@@ -51,14 +98,42 @@ if TYPE_CHECKING:
         RedisCheckpointStore,
         SqliteCheckpointStore,
     )
-    from langcairn.thread_id import ThreadId
-    from langcairn.write_behind import WriteBehind
+    from langcairn.thread_id import (
+        ThreadId,
+    )
+    from langcairn.transfer import (
+        BackupReport,
+        DualWriteSaver,
+        Finding,
+        LangGraphGo,
+        MigrationReport,
+        Progress,
+        RepairReport,
+        RestoreReport,
+        VerifyReport,
+        abackup,
+        amigrate,
+        arepair,
+        arestore,
+        averify,
+        backup,
+        migrate,
+        progress_bar,
+        repair,
+        restore,
+        verify,
+    )
+    from langcairn.write_behind import (
+        WriteBehind,
+    )
 
 __all__ = [
     "AccessDenied",
     "Action",
     "Alert",
+    "AlreadyThere",
     "AmbiguousCheckpoint",
+    "BackupReport",
     "CairnError",
     "ChannelDiff",
     "Checkpoint",
@@ -70,23 +145,30 @@ __all__ = [
     "CheckpointableRunnable",
     "CorruptData",
     "DecryptionFailed",
+    "DualWriteSaver",
     "ExecutionStats",
     "FileCheckpointStore",
+    "Finding",
     "ForgedData",
     "Fork",
     "GraphChanged",
     "Health",
     "InvalidInput",
     "ItemDiff",
+    "LangGraphGo",
     "Level",
     "MemoryCheckpointStore",
+    "MigrationReport",
     "MissingChunks",
     "Monitor",
     "Observation",
     "Observer",
     "PostgresCheckpointStore",
     "Profiler",
+    "Progress",
     "RedisCheckpointStore",
+    "RepairReport",
+    "RestoreReport",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
@@ -102,13 +184,25 @@ __all__ = [
     "Thresholds",
     "UnsafeType",
     "Unserializable",
+    "VerifyReport",
     "WriteBehind",
+    "abackup",
+    "amigrate",
+    "arepair",
+    "arestore",
+    "averify",
+    "backup",
     "compare_states",
     "generate_key",
     "matching",
+    "migrate",
     "open_store",
     "own_executions",
+    "progress_bar",
     "read_only",
+    "repair",
+    "restore",
+    "verify",
 ]
 
 # As above, for the interpreter: module to its public names.
@@ -128,6 +222,7 @@ _HOMES = {
     ),
     "langcairn.errors": (
         "AccessDenied",
+        "AlreadyThere",
         "AmbiguousCheckpoint",
         "CairnError",
         "CheckpointNotFound",
@@ -182,6 +277,28 @@ _HOMES = {
         "SqliteCheckpointStore",
     ),
     "langcairn.thread_id": ("ThreadId",),
+    "langcairn.transfer": (
+        "BackupReport",
+        "DualWriteSaver",
+        "Finding",
+        "LangGraphGo",
+        "MigrationReport",
+        "Progress",
+        "RepairReport",
+        "RestoreReport",
+        "VerifyReport",
+        "abackup",
+        "amigrate",
+        "arepair",
+        "arestore",
+        "averify",
+        "backup",
+        "migrate",
+        "progress_bar",
+        "repair",
+        "restore",
+        "verify",
+    ),
     "langcairn.write_behind": ("WriteBehind",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -7,6 +7,7 @@
     ├── AmbiguousCheckpoint (LookupError)
     ├── AlreadyThere                    something is stored that must not be overwritten
     ├── GraphChanged                    a checkpoint waits for a node that the graph lacks
+    ├── AlreadyThere                    something is stored that must not be overwritten
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
     │   ├── DecryptionFailed            the key is wrong or missing, or it is forged

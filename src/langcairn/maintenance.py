@@ -33,6 +33,7 @@ from langcairn.backends.base import (
     Sweep,
     WriteRow,
 )
+from langcairn.checks import checked_write, moved, moved_write
 from langcairn.codec.reader import Content, parse, references
 from langcairn.errors import CorruptData, InvalidInput, StaleEpoch
 from langcairn.operations import ATTEMPTS, Codec, Operation, too_busy
@@ -222,8 +223,8 @@ def copy(
                 target,
                 epoch,
                 (),
-                [row._replace(execution_id=target) for row in rows],
-                [write._replace(execution_id=target) for write in writes],
+                [moved(row, target) for row in rows],
+                [moved_write(write, target) for write in writes],
             )
         except StaleEpoch:
             continue  # the target was cleaned up meanwhile
@@ -332,7 +333,9 @@ def _live(
 ) -> Operation[set[ChunkId]]:
     """Return the ids of all chunks that rows refer to, directly or through pages."""
     nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
-    nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
+    nodes += [
+        parse(checked_write(write), f"a pending write to {write.channel!r}") for write in writes
+    ]
     content = Content(codec.format)
     if opened is not None:
         content.pages.update(opened.pages.copy())  # copied in one step: it is in use elsewhere

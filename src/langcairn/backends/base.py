@@ -209,6 +209,26 @@ class Rewrite(NamedTuple):
     """Likewise. Only the value may differ."""
 
 
+class Survey(NamedTuple):
+    """Say what there is by name, whatever state its content is in. Answer: `Surveyed`."""
+
+    execution_id: str | None = None
+    """Name its checkpoints; None: name the executions."""
+    deep: bool = False
+    """Let the system check itself as far as it can, which may mean to read everything."""
+
+
+class Surveyed(NamedTuple):
+    """What a `Survey` found."""
+
+    executions: Sequence[str]
+    """Ids, in ascending order; empty if the survey was of one execution."""
+    checkpoints: Sequence[tuple[str, str]]
+    """Pairs of namespace and id, in no order; empty if the survey was of all executions."""
+    problems: Sequence[str]
+    """What is wrong and would not be seen by reading what is named, one sentence for each."""
+
+
 class Clear(NamedTuple):
     """Remove everything of one execution. Answer: True if there was something."""
 
@@ -225,6 +245,7 @@ Request = (
     | FindOldChunks
     | Sweep
     | Rewrite
+    | Survey
     | Clear
     | Ping
     | Measure

@@ -23,6 +23,8 @@ from langcairn.backends.base import (
     FoundCheckpoint,
     Remove,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
     next_epoch,
@@ -113,6 +115,7 @@ class MemoryBackend(Backend):
             FindOldChunks: self._old_chunks,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Survey: self._survey,
             Clear: self._clear,
             Ping: lambda _: Server("memory", platform.python_version(), writable=True),
             Measure: self._measure,
@@ -275,6 +278,12 @@ class MemoryBackend(Backend):
 
     def _find_executions(self, query: FindExecutions) -> list[str]:
         return self._ids.between(query)
+
+    def _survey(self, survey: Survey) -> Surveyed:
+        if survey.execution_id is None:
+            return Surveyed(sorted(self._executions), [], [])
+        execution = self._executions.get(survey.execution_id)
+        return Surveyed([], list(execution.checkpoints) if execution else [], [])
 
     def _remove(self, request: Remove) -> int | None:
         execution = self._executions.get(request.execution_id)

@@ -21,6 +21,8 @@ from langcairn.backends.base import (
     FoundCheckpoint,
     Remove,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
     next_epoch,
@@ -90,6 +92,17 @@ _SQL = {
         SELECT id, CAST(data AS BLOB) FROM {chunks}
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
             AND id IN (SELECT value FROM json_each(?))""",
+    "keys": "SELECT namespace, id FROM {checkpoints} WHERE execution_id = ?",
+    # What belongs to no execution, and so would never be read. A checkpoint without the columns of
+    # ours was inserted with SQL, which is fine.
+    "strays": """
+        SELECT 'a checkpoint is of the unknown execution ' || quote(execution_id)
+        FROM {checkpoints} WHERE graph <> '{{}}'
+            AND execution_id NOT IN (SELECT execution_id FROM {executions})
+        UNION SELECT 'a chunk is of the unknown execution number ' || execution
+        FROM {chunks} WHERE execution NOT IN (SELECT number FROM {executions})
+        UNION SELECT 'a pending write is of the unknown execution number ' || execution
+        FROM {writes} WHERE execution NOT IN (SELECT number FROM {executions})""",
     "old chunks": """
         SELECT id FROM {chunks}
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
@@ -183,6 +196,7 @@ class Queries:
             Ping: measures.ping,
             Measure: measures.all,
             MeasureExecutions: measures.by_execution,
+            Survey: self._survey,
         }
 
     def _execution(self, connection: sqlite3.Connection, execution_id: str) -> tuple[int, int]:
@@ -344,6 +358,22 @@ class Queries:
         values = {"after": find.after, "before": find.before, "limit": limit}
         rows = connection.execute(sql, values).fetchall()
         return [execution_id for (execution_id,) in rows]
+
+    def _survey(self, connection: sqlite3.Connection, survey: Survey) -> Surveyed:
+        sql = self._sql
+        if survey.execution_id is not None:
+            rows = connection.execute(sql["keys"], (survey.execution_id,)).fetchall()
+            return Surveyed([], [key for key in rows if tuple(map(type, key)) == (str, str)], [])
+        executions = connection.execute(sql["executions"], ("", -1)).fetchall()
+        problems: list[tuple[str]] = []
+        if survey.deep:
+            problems = connection.execute("PRAGMA integrity_check").fetchall()
+            problems += connection.execute(sql["strays"]).fetchall()
+        return Surveyed(
+            [execution_id for (execution_id,) in executions],
+            [],
+            [problem for (problem,) in problems if problem != "ok"],
+        )
 
 
 def _json(row: CheckpointRow) -> tuple[str, str, str]:

@@ -279,7 +279,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
 
     def _remembered(self, loaded: Loaded, config: RunnableConfig) -> CheckpointTuple:
         """Return a checkpoint that a run is likely to continue."""
-        operations.remember(self._codec, loaded, _pushed(loaded.state))
+        operations.remember(self._codec, loaded, pushed_by(loaded.state))
         return tuple_of(loaded, config)
 
     def _draft(
@@ -292,28 +292,51 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         execution_id, namespace = thread_of(config)
         parent = get_checkpoint_id(config)
         facts = cast("dict[str, Any]", get_checkpoint_metadata(config, metadata))
-        values = checkpoint["channel_values"]
-        timestamp, exact = _timestamp(checkpoint.get("ts"))
-        graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
-        if exact:
-            del graph["ts"]
-        step = facts.get("step")
         head = self.store.codec.caches.head(execution_id, namespace)
         before = head.pushed if head is not None and head.id == parent else ()
-        return Draft(
-            execution_id,
-            namespace,
-            valid_name(checkpoint["id"], "checkpoint id", empty=False),
-            valid_name(parent, "checkpoint id", empty=False) if parent else None,
-            config["configurable"].get(NODE_NAME) or _node_name(facts, checkpoint, before),
-            values,
-            facts,
-            timestamp,
-            max(step + 2, 0) if type(step) is int else 0,
-            graph,
-            new_versions,
-            _pushed(values),
-        )
+        place = (execution_id, namespace, parent)
+        draft = draft_of(place, checkpoint, facts, new_versions, before)
+        name = config["configurable"].get(NODE_NAME)
+        return draft._replace(node_name=name) if name else draft
+
+
+def draft_of(
+    place: tuple[str, str, str | None],
+    checkpoint: Checkpoint,
+    facts: dict[str, Any],
+    new_versions: ChannelVersions | None,
+    pushed: Sequence[str],
+) -> Draft:
+    """Return a checkpoint of LangGraph's as it is to be saved.
+
+    Args:
+        place: Thread id and namespace, valid, and the id of the parent.
+        checkpoint: The checkpoint.
+        facts: Its metadata.
+        new_versions: The channels that changed; None: all.
+        pushed: Names of the nodes that `Send` packets in the parent start.
+    """
+    execution_id, namespace, parent = place
+    values = checkpoint["channel_values"]
+    timestamp, exact = _timestamp(checkpoint.get("ts"))
+    graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
+    if exact:
+        graph.pop("ts", None)
+    step = facts.get("step")
+    return Draft(
+        execution_id,
+        namespace,
+        valid_name(checkpoint["id"], "checkpoint id", empty=False),
+        valid_name(parent, "checkpoint id", empty=False) if parent else None,
+        _node_name(facts, checkpoint, pushed),
+        values,
+        facts,
+        timestamp,
+        max(step + 2, 0) if type(step) is int else 0,
+        graph,
+        new_versions,
+        pushed_by(values),
+    )
 
 
 def thread_of(config: RunnableConfig | None) -> tuple[str, str]:
@@ -417,7 +440,7 @@ def _timestamp(text: Any) -> tuple[datetime, bool]:
     return timestamp, timestamp.isoformat() == text
 
 
-def _pushed(values: Any) -> Sequence[str]:
+def pushed_by(values: Any) -> Sequence[str]:
     """Return the nodes that the `Send` packets among channel values start."""
     packets = values.get(TASKS) if type(values) is dict else None
     if type(packets) is not list:

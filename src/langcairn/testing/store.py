@@ -23,11 +23,11 @@ from langcairn.errors import (
     StoreClosed,
     Unserializable,
 )
+from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import config_of, put, values_of
 from langcairn.testing.fixtures import Calling, Fixtures
-from langcairn.testing.forms import form
 from langcairn.testing.guards import GuardContract
 from langcairn.testing.models import Opaque, Person, Plan
 from langcairn.testing.secrets import SecretContract

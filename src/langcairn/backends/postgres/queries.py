@@ -26,6 +26,8 @@ from langcairn.backends.base import (
     FoundCheckpoint,
     Remove,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
     next_epoch,
@@ -72,6 +74,18 @@ SELECT execution_id FROM {executions} WHERE execution_id > $1 {before}
 ORDER BY execution_id LIMIT $2::bigint"""
 
 _OLD_CHUNKS = "SELECT id FROM {chunks} WHERE execution_id = $1 AND epoch < $2"
+
+_KEYS = "SELECT namespace, id FROM {checkpoints} WHERE execution_id = $1"
+
+# What belongs to no execution, and so would never be read. A checkpoint without the columns of ours
+# was inserted with SQL, which is fine.
+_STRAYS = """
+SELECT DISTINCT 'a ' || kind || ' is of the unknown execution ' || quote_literal(execution_id)
+FROM (
+    SELECT 'checkpoint' AS kind, execution_id FROM {checkpoints} WHERE graph::text <> '{{}}'
+    UNION ALL SELECT 'chunk', execution_id FROM {chunks}
+    UNION ALL SELECT 'pending write', execution_id FROM {writes}) AS part
+WHERE NOT EXISTS (SELECT FROM {executions} AS e WHERE e.execution_id = part.execution_id)"""
 
 _RAISE_EPOCH = """
 UPDATE {executions} SET epoch = greatest(epoch + 1, $2) WHERE execution_id = $1 RETURNING epoch"""
@@ -236,6 +250,17 @@ def _old_chunks(tables: Tables, find: FindOldChunks) -> Plan[list[ChunkId]]:
     return _first_column(rows)
 
 
+def _survey(tables: Tables, survey: Survey) -> Plan[Surveyed]:
+    if survey.execution_id is not None:
+        keys = yield Statement(tables.sql(_KEYS), [survey.execution_id])
+        return Surveyed([], [(namespace, id) for namespace, id in keys], [])
+    executions = yield Statement(tables.sql(_EXECUTIONS), ["", None])
+    strays: Rows = []
+    if survey.deep:
+        strays = yield Statement(tables.sql(_STRAYS))
+    return Surveyed(_first_column(executions), [], _first_column(strays))
+
+
 def _first_column(rows: Rows) -> list[Any]:
     return [value for (value,) in rows]
 
@@ -302,6 +327,7 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     FindOldChunks: _old_chunks,
     Sweep: _sweep,
     Rewrite: _rewrite,
+    Survey: _survey,
     Clear: _clear,
     Ping: measuring.ping,
     Measure: measuring.measure,

@@ -38,6 +38,8 @@ from langcairn.backends.base import (
     Remove,
     Request,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
     next_epoch,
@@ -62,7 +64,7 @@ from langcairn.backends.redis.commands import (
 from langcairn.backends.redis.finding import UNCHANGED, Finding
 from langcairn.backends.redis.measuring import Measuring
 from langcairn.backends.redis.registers import Registers
-from langcairn.errors import InvalidInput, StaleEpoch, StoreUnavailable
+from langcairn.errors import CorruptData, InvalidInput, StaleEpoch, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -107,6 +109,7 @@ class Plans:
             FindOldChunks: self._find_old_chunks,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Survey: self._survey,
             Clear: self._clear,
             Ping: measuring.ping,
             Measure: measuring.all,
@@ -205,6 +208,29 @@ class Plans:
             if len(found) < page:
                 return members
             ends = table.behind(found[-1], kind)
+
+    def _survey(self, survey: Survey) -> _Part[Surveyed]:
+        execution_id = survey.execution_id
+        if execution_id is None:
+            ids = yield from self._registers.find(FindExecutions())
+            return Surveyed(ids, [], [])
+        places = set()
+        problems = []
+        for kind in (b"i", b"n"):  # a checkpoint is lost if one of its two names is
+            for member in (yield from self._all(execution_id, kind, _NAMES)):
+                try:
+                    id, namespace = table.place_from(execution_id, member)
+                    places.add((namespace, id))
+                except CorruptData as error:
+                    problems.append(str(error))
+        key = self._keys.execution(execution_id)
+        gaps = [command("ZRANGEBYLEX", key, *gap, "LIMIT", 0, 1) for gap in table.GAPS]
+        for members in (yield Step(gaps)):
+            problems += [
+                f"execution {execution_id!r} has a member of unknown kind: {member[:80]!r}"
+                for member in members
+            ]
+        return Surveyed([], list(places), problems)
 
     # Removing
 

@@ -74,6 +74,14 @@ def epoch_of(members: list[bytes]) -> int | None:
 EPOCH = (b"[e", b"(f")
 """The range of names in which the epoch is."""
 
+GAPS = tuple(
+    (first, last)
+    for first, last in zip(
+        (b"-", b"[f", b"[j", b"[o", b"[x"), (b"(c", b"(h", b"(n", b"(w", b"+"), strict=True
+    )
+)
+"""The ranges between the kinds of members, in which there is nothing."""
+
 
 # Checkpoints
 
@@ -176,8 +184,15 @@ def chunk_from(id: ChunkId, member: bytes) -> bytes:
 
 
 def chunk_epoch_from(member: bytes) -> tuple[ChunkId, int]:
-    """Return a chunk's id and the epoch in which it was last committed."""
-    id = member[1 : -_EPOCH_BYTES - 1].decode()
+    """Return a chunk's id and the epoch in which it was last committed.
+
+    Raises:
+        CorruptData: It isn't what we write.
+    """
+    try:
+        id = member[1 : -_EPOCH_BYTES - 1].decode()
+    except UnicodeDecodeError as error:
+        raise CorruptData("the name of a chunk is damaged") from error
     return ChunkId(id), epoch_number(member[-_EPOCH_BYTES:])
 
 
