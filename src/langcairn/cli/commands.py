@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from langcairn.cli.failing import told
-from langcairn.cli.session import Session
+from langcairn.cli.session import Session, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ COMMANDS = {
 
 # Those of `_options`; the second ones take a value.
 _SWITCHES = ("--json", "--debug")
-_VALUED = ("--store", "--encryption", "--signing-key", "--import")
+_VALUED = ("--store", "--option", "--encryption", "--signing-key", "--import")
 
 
 class Commands(TyperGroup):
@@ -133,6 +133,13 @@ def _options(
             help="The store: sqlite:///file.db, postgresql://…, redis://…, file:///directory.",
         ),
     ] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="An option of the store, such as table_name=agents or prefix=app:. Repeatable.",
+        ),
+    ] = None,
     encryption: Annotated[
         str,
         typer.Option(
@@ -169,13 +176,8 @@ def _options(
     These options may stand before the command or behind it.
     """
     keys = {"encryption": encryption, "signing_key": signing_key}
-    ctx.obj = Session(
-        store,
-        {name: value for name, value in keys.items() if value},
-        as_json,
-        debug,
-        tuple(modules or ()),
-    )
+    options = {**read_options(option or ()), **{k: v for k, v in keys.items() if v}}
+    ctx.obj = Session(store, options, as_json, debug, tuple(modules or ()))
 
 
 program = typer.Typer(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer  # noqa: TC002 -- typer looks at the signatures of what completes
 
 from langcairn.cli.naming import LATEST, Thread
-from langcairn.cli.session import Session
+from langcairn.cli.session import Session, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,9 @@ def _session(ctx: typer.Context) -> Session:
         name: given.get(name) or os.environ.get(f"LANGCAIRN_{name.upper()}", "")
         for name in ("encryption", "signing_key")
     }
-    url = given.get("store") or os.environ.get("LANGCAIRN_STORE", "")
-    return Session(url, {name: value for name, value in keys.items() if value})
+    options = read_options(given.get("option") or ())
+    options |= {name: value for name, value in keys.items() if value}
+    return Session(given.get("store") or os.environ.get("LANGCAIRN_STORE", ""), options)
 
 
 def _offered(find: Callable[[], list[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 from langcairn.errors import InvalidInput, StoreMisconfigured, UnsafeType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from langcairn.cli.printing import Printer
     from langcairn.store import CheckpointStore
 
@@ -19,6 +22,7 @@ _NO_STORE = (
     "which store? Give --store URL or set LANGCAIRN_STORE: sqlite:///agent.db, "
     "postgresql://user@host/database, redis://host, file:///directory"
 )
+_PATIENCE = 3.0  # [s] for a server to be reached
 _FOREIGN = ("langgraph-checkpoint", "LangGraphGo")
 
 
@@ -28,14 +32,14 @@ class Session:
 
     Attributes:
         url: The store's URL; ``""`` if none was given.
-        keys: The options ``encryption`` and ``signing_key`` of the store, as far as given.
+        options: Options of the store that aren't in its URL: keys, and what ``--option`` says.
         as_json: Whether to print JSON for programs, not text for people.
         debug: Whether to show where errors come from.
         modules: Modules to import, whose types stored data may need.
     """
 
     url: str = ""
-    keys: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     as_json: bool = False
     debug: bool = False
     modules: tuple[str, ...] = ()
@@ -61,10 +65,11 @@ class Session:
         Raises:
             InvalidInput: No store is named, or there is no such store.
             StoreMisconfigured: There is no such file.
+            StoreUnavailable: The server can't be reached.
         """
         if not self.url:
             raise InvalidInput(_NO_STORE)
-        return self.open_other(self.url, must_exist=must_exist, exact=exact, **self.keys)
+        return self.open_other(self.url, must_exist=must_exist, exact=exact, **self.options)
 
     def open_other(
         self, url: str, *, must_exist: bool = True, exact: bool = True, **options: Any
@@ -76,6 +81,10 @@ class Session:
         if must_exist:
             _check_exists(url)
         self.import_modules()
+        if urlsplit(url).scheme not in ("memory", "sqlite", "file"):
+            # Whoever types a wrong address shouldn't wait as long as a service does for its server.
+            with open_store(url, **{"deadline": _PATIENCE, **options}) as probe:
+                probe.test_connection()
         if not exact:
             options["serde"] = InspectingSerializer()
         return open_store(url, **options)
@@ -124,6 +133,30 @@ def without_password(url: str) -> str:
         return url
     login, _, place = parts.netloc.rpartition("@")
     return parts._replace(netloc=f"{login.partition(':')[0]}:***@{place}").geturl()
+
+
+def read_options(words: Iterable[str]) -> dict[str, Any]:
+    """Return options that are written as ``name=value``; numbers and truth values as such.
+
+    Raises:
+        InvalidInput: One isn't.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise InvalidInput(f"{word!r} is no option: write table_name=agents")
+        options[name] = _value(text)
+    return options
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
 def path_of(url: str) -> Path | None:
