@@ -35,6 +35,7 @@ from langcairn import (
     arestore,
     backup,
     open_store,
+    progress_bar,
     restore,
     verify,
 )
@@ -136,6 +137,16 @@ class TestRoundTrips:
         seen.clear()
         restore(path, open_store("memory:"), progress=seen.append)
         assert [(p.done, p.total, p.checkpoints) for p in seen] == [(1, 3, 1), (2, 3, 4), (3, 3, 7)]
+
+    def test_progress_bar(
+        self, store: CheckpointStore, path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with progress_bar("Monday") as show:
+            backup(store, path, progress=show)
+        printed = capsys.readouterr().out
+        assert "Monday" in printed
+        assert "3/3" in printed
+        assert "7 checkpoints" in printed
 
     def test_many_executions(self, path: Path) -> None:
         store = open_store("memory:")

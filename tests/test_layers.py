@@ -13,7 +13,17 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"langgraph", "transfer", "demo", "testing", "__init__"},
     {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
-    {"store", "stores", "opening", "options", "measuring", "write_behind", "write_queue"},
+    {
+        "store",
+        "stores",
+        "opening",
+        "options",
+        "measuring",
+        "leases",
+        "transactions",
+        "write_behind",
+        "write_queue",
+    },
     {
         "operations",
         "maintenance",

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import psycopg
@@ -39,8 +39,11 @@ from langcairn import (
     open_store,
     verify,
 )
+from langcairn.forms import form
 from langcairn.testing import MemoryStorage
 from langcairn.testing.checkpoints import checkpoint_id, config_of, facts_of, put, values_of
+from langcairn.testing.values import SMALL_SAMPLES
+from langcairn.transfer.savers import equal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +246,14 @@ class TestSavers:
             migrate("ftp://x", store)
 
 
+def test_equality_is_that_of_forms() -> None:
+    """The fast comparison says what the slow one does."""
+    samples = [make() for make in SMALL_SAMPLES.values()]
+    again = [make() for make in SMALL_SAMPLES.values()]
+    for left, right in product(samples, again):
+        assert equal(left, right) == (form(left) == form(right)), (left, right)
+
+
 class TestStores:
     def test_between_backends(self, tmp_path: Path, postgres: PostgresServer) -> None:
         with ValkeyServer() as valkey, open_store(postgres.url(), schema="ours") as postgresql:
@@ -363,6 +374,16 @@ class TestLive:
             await dual.aget_tuple(config_of("thread")),
             fresh.get_tuple(config_of("thread")),
         ] == [None, None]
+
+    async def test_pruning(self) -> None:
+        old, new = CheckpointSaver("memory:"), CheckpointSaver("memory:")
+        dual = DualWriteSaver(old, new)
+        for number in range(1, 6):
+            put(dual, number, {"n": number}, parent=number - 1 or None)
+        dual.prune(["thread"])
+        assert [len(list(saver.list(None))) for saver in (old, new)] == [1, 1]
+        await dual.aprune(["thread"], strategy="delete")
+        assert [len(list(saver.list(None))) for saver in (old, new)] == [0, 0]
 
     def test_needs_two_savers(self) -> None:
         with pytest.raises(InvalidInput, match="expected a saver"):

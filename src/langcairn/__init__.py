@@ -30,11 +30,15 @@ if TYPE_CHECKING:
         AmbiguousCheckpoint,
         CairnError,
         CheckpointNotFound,
+        ConcurrentWriter,
+        Conflict,
         CorruptData,
         DecryptionFailed,
         ForgedData,
         GraphChanged,
         InvalidInput,
+        LeaseHeld,
+        LeaseLost,
         MissingChunks,
         SavesFailed,
         StoreClosed,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         UnsafeType,
         Unserializable,
+        VersionConflict,
     )
     from langcairn.figures import (
         ExecutionStats,
@@ -65,6 +70,9 @@ if TYPE_CHECKING:
     )
     from langcairn.langgraph.saver import (
         CheckpointSaver,
+    )
+    from langcairn.leases import (
+        Lease,
     )
     from langcairn.monitor import (
         Monitor,
@@ -100,6 +108,9 @@ if TYPE_CHECKING:
     )
     from langcairn.thread_id import (
         ThreadId,
+    )
+    from langcairn.transactions import (
+        Transaction,
     )
     from langcairn.transfer import (
         BackupReport,
@@ -143,6 +154,8 @@ __all__ = [
     "CheckpointStore",
     "CheckpointableMessageGraph",
     "CheckpointableRunnable",
+    "ConcurrentWriter",
+    "Conflict",
     "CorruptData",
     "DecryptionFailed",
     "DualWriteSaver",
@@ -156,6 +169,9 @@ __all__ = [
     "InvalidInput",
     "ItemDiff",
     "LangGraphGo",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
     "Level",
     "MemoryCheckpointStore",
     "MigrationReport",
@@ -182,9 +198,11 @@ __all__ = [
     "StoreUnavailable",
     "ThreadId",
     "Thresholds",
+    "Transaction",
     "UnsafeType",
     "Unserializable",
     "VerifyReport",
+    "VersionConflict",
     "WriteBehind",
     "abackup",
     "amigrate",
@@ -226,11 +244,15 @@ _HOMES = {
         "AmbiguousCheckpoint",
         "CairnError",
         "CheckpointNotFound",
+        "ConcurrentWriter",
+        "Conflict",
         "CorruptData",
         "DecryptionFailed",
         "ForgedData",
         "GraphChanged",
         "InvalidInput",
+        "LeaseHeld",
+        "LeaseLost",
         "MissingChunks",
         "SavesFailed",
         "StoreClosed",
@@ -240,6 +262,7 @@ _HOMES = {
         "StoreUnavailable",
         "UnsafeType",
         "Unserializable",
+        "VersionConflict",
     ),
     "langcairn.figures": (
         "ExecutionStats",
@@ -254,6 +277,7 @@ _HOMES = {
     "langcairn.langgraph.config": ("CheckpointConfig",),
     "langcairn.langgraph.message_graph": ("CheckpointableMessageGraph",),
     "langcairn.langgraph.saver": ("CheckpointSaver",),
+    "langcairn.leases": ("Lease",),
     "langcairn.monitor": ("Monitor",),
     "langcairn.observing": (
         "Observation",
@@ -277,6 +301,7 @@ _HOMES = {
         "SqliteCheckpointStore",
     ),
     "langcairn.thread_id": ("ThreadId",),
+    "langcairn.transactions": ("Transaction",),
     "langcairn.transfer": (
         "BackupReport",
         "DualWriteSaver",

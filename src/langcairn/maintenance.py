@@ -42,6 +42,8 @@ from langcairn.records import fields_from_json, only_one, place, valid_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
+    from langcairn.cache import ExecutionCache
+
 _logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
@@ -271,8 +273,21 @@ def remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) -> 
     before = codec.caches.peek(execution_id)
     epoch: int | None = yield Remove(execution_id, keys)
     codec.caches.drop(execution_id)
-    if epoch is None:
-        return
+    if epoch is not None:
+        yield from free(codec, execution_id, epoch, before)
+
+
+def free(
+    codec: Codec, execution_id: str, epoch: int, before: ExecutionCache | None = None
+) -> Operation[None]:
+    """Sweep an execution from which checkpoints were removed, as far as that is possible.
+
+    Args:
+        codec: Whose caches to keep right.
+        execution_id: The execution.
+        epoch: The epoch that the removal began.
+        before: What was remembered before the removal, to be remembered further if it is left.
+    """
     try:
         left = yield from sweep(codec, execution_id, epoch, before.content if before else None)
     except CorruptData as error:

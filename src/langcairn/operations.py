@@ -17,10 +17,12 @@ from langcairn.backends.base import (
     CheckpointRow,
     ChunkId,
     Commit,
+    Expected,
     FetchChunks,
     FindCheckpoints,
     FindExecutions,
     FoundCheckpoint,
+    Newest,
     Position,
     Request,
     WriteRow,
@@ -88,7 +90,7 @@ class Codec:
         return Codec(serde, self.caches, self.format)
 
 
-class _CommitBuilder:
+class CommitBuilder:
     """The rows, chunks and cache entries of one commit while it is put together."""
 
     def __init__(self, codec: Codec, execution_id: str) -> None:
@@ -147,14 +149,28 @@ class _CommitBuilder:
         self.values[place] = encoded
         return encoded.node
 
-    def commit(self) -> Operation[bool]:
-        """Commit with the chunks that are needed. False: the cache was stale and is dropped."""
-        cache, caches = self.cache, self.codec.caches
-        known = cache.known
+    def request(self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()) -> Commit:
+        """Return the commit, with the chunks that are needed."""
+        known = self.cache.known
         new = [item for item in self.encoder.chunks.items() if item[0] not in known]
         seal = self.codec.format.seal
         chunks = [(id, seal(payload)) for id, payload in new]
-        request = Commit(self.execution_id, cache.epoch, chunks, self.checkpoints, self.writes)
+        return Commit(
+            self.execution_id,
+            self.cache.epoch,
+            chunks,
+            self.checkpoints,
+            self.writes,
+            expected=expected,
+            newest=newest,
+        )
+
+    def commit(
+        self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()
+    ) -> Operation[bool]:
+        """Commit with the chunks that are needed. False: the cache was stale and is dropped."""
+        cache, caches, opened = self.cache, self.codec.caches, self.encoder.chunks
+        request = self.request(expected, newest)
         try:
             epoch: int = yield request
         except StaleEpoch:
@@ -164,33 +180,48 @@ class _CommitBuilder:
             # Something was replaced: what else the cache says is stored may be swept now.
             caches.drop(self.execution_id)
             return True
-        if new or self.values or self.heads:
+        if request.chunks or self.values or self.heads:
             caches.publish(
                 self.execution_id,
                 cache,
                 epoch,
-                chunks=[id for id, _ in new],
+                chunks=[id for id, _ in request.chunks],
                 values=self.values,
                 heads=self.heads,
                 # Opened already: the next run of a thread reads what this one has just written.
-                grown=sum(cache.content.keep(*item) for item in new) + 100 * len(new),
+                grown=sum(cache.content.keep(id, opened[id]) for id, _ in request.chunks)
+                + 100 * len(request.chunks),
             )
         return True
 
 
-def save(codec: Codec, drafts: Sequence[Draft]) -> Operation[None]:
+def save(
+    codec: Codec,
+    drafts: Sequence[Draft],
+    *,
+    expected: Sequence[Expected] = (),
+    newest: Sequence[Newest] = (),
+) -> Operation[None]:
     """Save checkpoints of one execution, all or none.
+
+    Args:
+        codec: How to store values.
+        drafts: The checkpoints.
+        expected: Which versions are to be stored before.
+        newest: Which checkpoints are to be the newest before.
 
     Raises:
         Unserializable: A value can't be stored; nothing was.
+        VersionConflict: A version is another; nothing was stored.
+        ConcurrentWriter: The newest checkpoint is another; nothing was stored.
     """
     execution_id = drafts[0].execution_id
     about(execution_id, drafts[-1].id)
     for _ in range(ATTEMPTS):
-        builder = _CommitBuilder(codec, execution_id)
+        builder = CommitBuilder(codec, execution_id)
         for draft in drafts:
             builder.add(draft)
-        if (yield from builder.commit()):
+        if (yield from builder.commit(expected, newest)):
             return
     raise too_busy(execution_id)
 
@@ -218,7 +249,7 @@ def save_writes(
     valid_name(task_id, "task_id")
     valid_text(task_path, "task_path")
     for _ in range(ATTEMPTS):
-        builder = _CommitBuilder(codec, key[0])
+        builder = CommitBuilder(codec, key[0])
         for number, (channel, value) in enumerate(writes):
             valid_text(channel, "the channel of a write")
             idx = WRITES_IDX_MAP.get(channel, number)
@@ -252,7 +283,7 @@ def save_whole(
     """
     execution_id = drafts[0].execution_id
     for _ in range(ATTEMPTS):
-        builder = _CommitBuilder(codec, execution_id)
+        builder = CommitBuilder(codec, execution_id)
         for draft in drafts:
             builder.add(draft)
         for (namespace, id), task_id, task_path, writes in written:

@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from langcairn.backends.base import CheckpointRow
+from langcairn.checkpoint import Checkpoint
 from langcairn.checks import CHECK_KEY, checked_graph, with_check
 from langcairn.codec.nodes import (
     MARK,
@@ -67,6 +68,35 @@ class Loaded(NamedTuple):
     writes: list[tuple[str, str, Any]]
     """LangGraph's pending writes: task id, channel, value."""
     epoch: int
+
+
+def draft_of(checkpoint: Checkpoint) -> Draft:
+    """Return a record that a caller saves by hand, checked.
+
+    Raises:
+        InvalidInput: A field can't be stored.
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        raise InvalidInput(f"expected a Checkpoint, not {type(checkpoint).__name__}")
+    version = checkpoint.version
+    if type(version) is not int or not 0 <= version < 2**31:
+        raise InvalidInput(f"version must be an int from 0 to 2147483647, not {version!r}")
+    if not isinstance(checkpoint.metadata, dict):
+        kind = type(checkpoint.metadata).__name__
+        raise InvalidInput(f"metadata must be a dict, not {kind}")
+    parent = checkpoint.parent_id
+    return Draft(
+        valid_execution_id(checkpoint.execution_id),
+        valid_name(checkpoint.namespace, "namespace"),
+        valid_name(checkpoint.id, "checkpoint id", empty=False),
+        None if parent is None else valid_name(parent, "parent_id", empty=False),
+        valid_name(checkpoint.node_name, "node_name"),
+        checkpoint.state,
+        checkpoint.metadata,
+        utc(checkpoint.timestamp),
+        version,
+        checkpoint.graph,
+    )
 
 
 def valid_execution_id(value: object) -> str:

@@ -49,7 +49,7 @@ _CODES: list[tuple[type[BaseException], int]] = [
     (errors.StoreFull, 8),
     (errors.AccessDenied, 9),
     (errors.AlreadyThere, 10),
-    # (errors.Conflict, 10),
+    (errors.Conflict, 10),
     (errors.CairnError, 7),
     (ImportError, MISSING_EXTRA),
     (FileNotFoundError, 3),

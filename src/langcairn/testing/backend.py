@@ -26,7 +26,9 @@ from langcairn.backends.base import (
     Sweep,
 )
 from langcairn.errors import StaleEpoch, StoreClosed
+from langcairn.testing.conditions import ConditionalCommits
 from langcairn.testing.fixtures import Calling, Fixtures
+from langcairn.testing.leases import BackendLeases
 from langcairn.testing.rewrites import RewriteContract
 from langcairn.testing.rows import chunk_id, row, write
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from langcairn.testing.storage import Storage
 
 
-class BackendContract(RewriteContract, Fixtures):
+class BackendContract(RewriteContract, ConditionalCommits, BackendLeases, Fixtures):
     """What every `Backend` does with each request.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.

@@ -32,10 +32,16 @@ class Storage(ABC):
     mistake in reading can't hide one in writing, and damage can be done.
 
     Attributes:
-        url: What another process opens with `langcairn.open_store`; None: none can.
+        url: What another process opens with `langcairn.open_store`, also when this storage was
+            closed; None: none can.
     """
 
     url: str | None = None
+
+    @property
+    def process_url(self) -> str | None:
+        """What another process opens while this storage is open; None: none can."""
+        return self.url
 
     def __init__(self) -> None:
         self._opened: list[CheckpointStore] = []

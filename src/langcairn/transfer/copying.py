@@ -24,8 +24,11 @@ _EMPTY = b"{}"
 
 def copy_execution(
     source: CheckpointStore, target: CheckpointStore, execution_id: str, report: MigrationReport
-) -> Steps[None]:
-    """Copy what is sound of an execution, and compare the rows in the target with it."""
+) -> Steps[int | None]:
+    """Copy what is sound of an execution, and compare the rows in the target with it.
+
+    Returns the bytes of the source; None if they were not read, as the target has all of it.
+    """
     snapshot = yield from read_execution(source, execution_id)
     sound = check_rows(snapshot)
     nodes = [node for part in (sound.rows, sound.writes) for _, nodes in part for node in nodes]
@@ -69,9 +72,11 @@ def copy_execution(
         report.writes += len(placed.writes)
         report.chunks += len(walked.live)
         report.compared += len(placed.checkpoints)
-    report.bytes += sum(copy.size for copy in copies[-1:])
-    report.bytes += bytes_of(snapshot.rows) + bytes_of(snapshot.writes)
+    size = sum(copy.size for copy in copies)
+    size += bytes_of(snapshot.rows) + bytes_of(snapshot.writes)
+    report.bytes += size
     report.findings += snapshot.findings
+    return size if copies else None
 
 
 def _by_key(snapshot: Snapshot) -> dict[tuple[Any, ...], object]:

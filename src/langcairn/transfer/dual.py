@@ -208,6 +208,24 @@ class DualWriteSaver(BaseCheckpointSaver[Any]):
         except Exception as error:  # noqa: BLE001 -- as in put
             self._failed(thread_id, error)
 
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Prune threads in both. While `migrate` is under way, it may copy what is pruned here."""
+        self.old.prune(thread_ids, strategy=strategy)
+        for thread_id in thread_ids:
+            try:
+                self.new.prune([thread_id], strategy=strategy)
+            except Exception as error:  # noqa: BLE001 -- as in put
+                self._failed(thread_id, error)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Do as `prune`."""
+        await self.old.aprune(thread_ids, strategy=strategy)
+        for thread_id in thread_ids:
+            try:
+                await self.new.aprune([thread_id], strategy=strategy)
+            except Exception as error:  # noqa: BLE001 -- as in put
+                self._failed(thread_id, error)
+
     def get_next_version(self, current: Any, channel: None = None) -> Any:
         """Return the channel version after ``current``, as the old saver counts."""
         return self.old.get_next_version(current, channel)

@@ -200,8 +200,8 @@ class _Job:
         report = self.report
         before = len(report.findings)
         try:
-            yield from self._move(part)
-            yield from self._count(part.execution_id)
+            size = yield from self._move(part)
+            yield from self._count(part.execution_id, size)
         except (StoreError, StoreClosed):
             raise
         except CairnError as error:
@@ -212,7 +212,8 @@ class _Job:
         if len(report.findings) == before and self.on_moved is not None:
             self.on_moved(part.execution_id)
 
-    def _move(self, part: _Part) -> Steps[None]:
+    def _move(self, part: _Part) -> Steps[int | None]:
+        """Move one execution. Returns the bytes that were read; None if they weren't counted."""
         source, target, execution_id = self.source, self.target, part.execution_id
         if (
             isinstance(source, CheckpointStore)
@@ -220,8 +221,7 @@ class _Job:
             and source.codec.inline
             and target.codec.inline
         ):
-            yield from copy_execution(source, target, execution_id, self.report)
-            return
+            return (yield from copy_execution(source, target, execution_id, self.report))
         items = yield from self._items(part)
         for one in items:
             if isinstance(target, CheckpointStore):
@@ -229,6 +229,7 @@ class _Job:
             else:
                 yield from into_saver(one, target, self.report)
         yield from self._forget_if_deleted(part)
+        return None
 
     def _items(self, part: _Part) -> Steps[list[Items]]:
         """Return what gives the checkpoints of an execution, a page at a time."""
@@ -253,12 +254,13 @@ class _Job:
                 saver = CheckpointSaver(saver)
             yield Ask(saver, "delete_thread", (execution_id,))
 
-    def _count(self, execution_id: str) -> Steps[None]:
+    def _count(self, execution_id: str, size: int | None) -> Steps[None]:
         """Count the bytes of an execution, for which all that the target has is read once more."""
         report = self.report
         if isinstance(self.source, CheckpointStore):
-            examined = yield from examine(self.source, execution_id)
-            report.bytes_before = (report.bytes_before or 0) + examined.bytes
+            if size is None:
+                size = (yield from examine(self.source, execution_id)).bytes
+            report.bytes_before = (report.bytes_before or 0) + size
         if isinstance(self.target, CheckpointStore):
             examined = yield from examine(self.target, execution_id)
             report.findings += examined.findings

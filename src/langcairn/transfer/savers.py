@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
 
 from langcairn.errors import InvalidInput
 from langcairn.forms import form
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     Saver = BaseCheckpointSaver[Any]
 
+_PLAIN = frozenset((str, int, bool, bytes, type(None)))
 PAGE = 16  # [checkpoints held at a time; each is a whole state]
 Place = tuple[str, str]
 """Thread id and namespace."""
@@ -155,15 +157,40 @@ def same(one: CheckpointTuple, other: CheckpointTuple | None) -> str | None:
         ),
         ("pending writes", list(one.pending_writes or ()), list(other.pending_writes or ())),
     ):
-        if form(left) != form(right):
+        if not equal(left, right):
             return f"its {name} differ" + _which(left, right)
     return None
+
+
+def equal(left: Any, right: Any) -> bool:
+    """Tell whether two values are equal, types included.
+
+    That is, whether their forms are equal; for what states mostly consist of without making them.
+    """
+    kind = type(left)
+    if kind is not type(right):
+        return False
+    if kind in _PLAIN:
+        return bool(left == right)
+    if kind is list or kind is tuple:
+        return len(left) == len(right) and all(map(equal, left, right))
+    if kind is dict:
+        return (
+            len(left) == len(right)
+            and all(map(equal, left, right))
+            and all(map(equal, left.values(), right.values()))
+        )
+    if isinstance(left, BaseModel):
+        parts = [(one.__dict__, one.__pydantic_extra__ or {}, one.__pydantic_private__ or {})
+                 for one in (left, right)]  # fmt: skip
+        return equal(*parts)
+    return bool(form(left) == form(right))
 
 
 def _which(left: Any, right: Any) -> str:
     if not isinstance(left, dict) or not isinstance(right, dict):
         return ""
-    keys = [key for key in {**left, **right} if form(left.get(key)) != form(right.get(key))]
+    keys = [key for key in {**left, **right} if not equal(left.get(key), right.get(key))]
     return f" at {', '.join(map(repr, keys))}" if keys else ""
 
 

@@ -104,6 +104,8 @@ class Catalog:
                     raise
                 problems.append(str(error))
                 return None
+            if log.is_empty():
+                return None
             known = self._executions[name] = log.header.execution_id
         return known
 
