@@ -141,9 +141,7 @@ def name_fork(codec: Codec, query: FindCheckpoints, name: str | None) -> Operati
     raise too_busy(row.execution_id)
 
 
-def copy_line(
-    codec: Codec, source: str, key: tuple[str, str], target: str
-) -> Operation[int]:
+def copy_line(codec: Codec, source: str, key: tuple[str, str], target: str) -> Operation[int]:
     """Copy a checkpoint and what led to it into an execution that isn't there yet.
 
     What its subgraphs saved on the way is copied with it. So are pending writes, but for those of

@@ -31,7 +31,10 @@ def confirm(question: str, things: Sequence[str], *, yes: bool) -> None:
     """
     if yes:
         return
-    for line in [*things[:_SHOWN], *([f"… and {len(things) - _SHOWN:,} more"][len(things) <= _SHOWN :])]:
+    for line in [
+        *things[:_SHOWN],
+        *([f"… and {len(things) - _SHOWN:,} more"][len(things) <= _SHOWN :]),
+    ]:
         typer.echo(f"  {escaped(line)}", err=True)
     if sys.stdin is None or sys.stdin.closed:
         raise InvalidInput("nobody is there to be asked; give --yes if it shall be done")

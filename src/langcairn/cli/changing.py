@@ -246,5 +246,3 @@ def _tell(session: Session, told: dict[str, Any], text: str) -> None:
         session.out.json(told)
     else:
         session.out.say(text)
-
-

@@ -40,7 +40,7 @@ def checks(url: str, options: dict[str, Any]) -> Iterator[Finding]:
     }
     most = pool_settings(url, **pool).max_conns
     with postgres(url) as connection:
-        settings: dict[str, str] = dict(connection.execute(_SETTINGS).fetchall())  # type: ignore[arg-type]  # two columns
+        settings: dict[str, str] = dict(connection.execute(_SETTINGS).fetchall())
         yield from _durability(settings)
         yield _pool(connection, settings, most)
         yield _clock(connection)
@@ -125,3 +125,12 @@ def _safety(connection: Connection, settings: dict[str, str]) -> Iterator[Findin
             f"the connection to {host} is not encrypted",
             "Add sslmode=verify-full to the URL.",
         )
+
+
+def may_lose(url: str) -> str:
+    """Return what a crash of the server's machine may cost: ``nothing``, ``seconds``, ``all``."""
+    with postgres(url) as connection:
+        settings: dict[str, str] = dict(connection.execute(_SETTINGS).fetchall())
+    if "off" in (settings.get("fsync"), settings.get("full_page_writes")):
+        return "all"
+    return "seconds" if settings.get("synchronous_commit") == "off" else "nothing"

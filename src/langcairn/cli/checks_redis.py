@@ -71,6 +71,23 @@ def _server(link: Link, settings: Settings) -> Iterator[Finding]:
         )
 
 
+def may_lose(url: str) -> str:
+    """Return what a crash of the server's machine may cost: ``nothing``, ``seconds``, ``all``.
+
+    Raises:
+        StoreUnavailable: The server can't be asked.
+    """
+    settings = read_settings(url, arguments={})
+    try:
+        with closing(links.connect(settings)) as link:
+            facts, fsync = link.send([_command("INFO"), _command("CONFIG", "GET", "appendfsync")])
+    except (RedisConnectionError, OSError) as error:
+        raise StoreUnavailable(f"{settings.server} can't be reached: {error}") from error
+    if isinstance(facts, RedisError) or not facts.get("aof_enabled"):
+        return "all"
+    return "nothing" if _value(fsync, "appendfsync") == "always" else "seconds"
+
+
 def _command(*words: str) -> Command:
     return Command(b"langgraph:", words)
 

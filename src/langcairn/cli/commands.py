@@ -72,7 +72,7 @@ class Commands(TyperGroup):
 
     def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:  # type: ignore[override]
         """Complete the name of a command without importing it."""
-        from typer._click.shell_completion import CompletionItem  # noqa: PLC0415, PLC2701 -- it has no public home
+        from typer._click.shell_completion import CompletionItem  # noqa: PLC0415 -- it has no public home
 
         found = [
             CompletionItem(name, help=line)
@@ -84,15 +84,15 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Parse the options of all commands, wherever they stand."""
-        return super().parse_args(ctx, hoisted(args))  # type: ignore[arg-type]  # a typer.Context is one
+        return super().parse_args(ctx, hoisted(args))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run a command; an error of langcairn's ends it with a message and an exit code."""
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]  # as above
+            return super().invoke(ctx)
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
-        except Exception as error:  # noqa: BLE001 -- told to the user, whatever it is
+        except Exception as error:
             session = ctx.obj if isinstance(ctx.obj, Session) else Session()
             raise typer.Exit(told(error, debug=session.debug, hint=session.hint)) from error
 

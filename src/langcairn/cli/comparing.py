@@ -76,7 +76,11 @@ def _described(channel: ChannelDiff) -> dict[str, Any]:
         "channel": channel.name,
         "kind": channel.kind,
         # Where the items say what is different, the whole values would say it again.
-        **({} if channel.items else {"before": plain(channel.before), "after": plain(channel.after)}),
+        **(
+            {}
+            if channel.items
+            else {"before": plain(channel.before), "after": plain(channel.after)}
+        ),
         "items": [
             {
                 "key": item.key if isinstance(item.key, int) else str(item.key),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import typer  # noqa: TC002 -- typer looks at the signatures of what completes
+import typer
 
 from langcairn.cli.naming import LATEST, Thread
 from langcairn.cli.session import Session, read_options
@@ -62,10 +63,9 @@ def _offered(find: Callable[[], list[str]]) -> list[str]:
     found: list[str] = []
 
     def work() -> None:
-        try:
+        # A message would stand in the middle of what is being typed.
+        with suppress(Exception):
             found.extend(find())
-        except Exception:  # noqa: BLE001, S110 -- a message would stand in the middle of what is typed
-            pass
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -147,13 +147,13 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
 def _latency(store: CheckpointStore) -> Finding:
     times = [store.test_connection().latency for _ in range(_PINGS)]
     middle, worst = statistics.median(times), max(times)
-    what = f"a small request takes {middle * 1000:.1f} ms, at most {worst * 1000:.1f} ms"
+    what = f"a small request takes {middle * 1000:.2g} ms, at most {worst * 1000:.2g} ms"
     if middle > _SLOW:
         return warning(
             "latency",
             what,
-            "Each step of a run waits for one at least: bring the store nearer to its users, or use "
-            "WriteBehind (docs/write-behind.md).",
+            "Each step of a run waits for one at least: bring the store nearer to its users, or "
+            "use WriteBehind (docs/write-behind.md).",
         )
     return ok("latency", what)
 
@@ -184,5 +184,3 @@ def _print(session: Session, finding: Finding) -> None:
             Text(f"  → {finding.remedy}" if session.out.unicode else f"  -> {finding.remedy}"),
             overflow="fold",
         )
-
-

@@ -9,10 +9,10 @@ _JOINERS = "\u200c\u200d"
 
 
 def escaped(text: str, *, lines: bool = False) -> str:
-    """Return a text in which control characters and their like are written out.
+    r"""Return a text in which control characters and their like are written out.
 
     Escape sequences, carriage returns, marks that turn the direction of writing, and invisible
-    characters become ``\\x1b``, ``\\r``, ``\\u202e`` and so on.
+    characters become ``\x1b``, ``\r``, ``\u202e`` and so on.
 
     Args:
         text: Any text.
@@ -34,7 +34,7 @@ def _escaped(one: str, lines: bool) -> str:
 
 
 def json_escaped(text: str) -> str:
-    """Return JSON in which what is no printable character stands as ``\\uXXXX``."""
+    r"""Return JSON in which what is no printable character stands as ``\uXXXX``."""
     if text.isprintable():
         return text
     return "".join(

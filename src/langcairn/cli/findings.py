@@ -54,6 +54,6 @@ def clock(ahead: float, roundtrip: float, server: str) -> Finding:
     return warning(
         "clock",
         f"{server}'s clock is {abs(ahead):,.1f} s {'ahead of' if ahead > 0 else 'behind'} this one",
-        "Checkpoint ids sort by the clock of the machine that wrote them, and ages and expiries are "
-        "counted from it: synchronize the machines' clocks (NTP).",
+        "Checkpoint ids sort by the clock of the machine that wrote them, and ages and expiries "
+        "are counted from it: synchronize the machines' clocks (NTP).",
     )

@@ -41,7 +41,7 @@ def _parts(path: str) -> Iterator[tuple[int | str, str]]:
         found = _PART.match(path, position)
         if found is None:
             raise InvalidInput(
-                f"{path!r} is no path: write messages[-1].content, or [\"a key\"] for keys with "
+                f'{path!r} is no path: write messages[-1].content, or ["a key"] for keys with '
                 "dots and brackets"
             )
         name, index, quoted = found.groups()

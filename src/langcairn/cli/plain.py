@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from langcairn.codec.revive import is_named_tuple
 from langcairn.codec.standins import StandIn
 from langcairn.errors import CorruptData
 
@@ -50,8 +51,9 @@ def _plain(value: Any) -> Any:  # noqa: PLR0911, C901 -- one return for each kin
         return {"$bytes": b64encode(value).decode()}
     if isinstance(value, Enum):
         return {"$type": type_name(value), "value": _plain(value.value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {"$type": type_name(value), **_mapping(value._asdict())}
+    if isinstance(value, tuple) and is_named_tuple(type(value)):
+        fields = dict(zip(type(value)._fields, value, strict=True))  # type: ignore[attr-defined]  # it has them
+        return {"$type": type_name(value), **_mapping(fields)}
     if isinstance(value, Mapping):
         return _mapping(value)
     if isinstance(value, (list, tuple, deque)):
@@ -65,7 +67,11 @@ def _object(value: Any) -> Any:
     name = type_name(value)
     if isinstance(value, StandIn):
         content = _mapping(value.fields)
-        return {"$type": name, **content, **({"args": _plain(value.arguments)} if value.arguments else {})}
+        return {
+            "$type": name,
+            **content,
+            **({"args": _plain(value.arguments)} if value.arguments else {}),
+        }
     if isinstance(value, BaseModel):
         return {"$type": name, **_mapping(said(value))}
     if dataclasses.is_dataclass(value):

@@ -66,7 +66,7 @@ def _block(block: Any) -> str:
     if isinstance(block, str):
         return block
     if isinstance(block, dict) and isinstance(block.get("text"), str):
-        return block["text"]
+        return str(block["text"])
     return f"[{block.get('type', 'block')}]" if isinstance(block, dict) else "[block]"
 
 

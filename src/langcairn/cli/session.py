@@ -101,7 +101,9 @@ class Session:
                 try:
                     import_module(name)
                 except Exception as error:  # the user's module may raise anything
-                    raise InvalidInput(f"--import {name}: {type(error).__name__}: {error}") from error
+                    raise InvalidInput(
+                        f"--import {name}: {type(error).__name__}: {error}"
+                    ) from error
         finally:
             sys.path.remove("")
 

@@ -92,11 +92,18 @@ def show(
         out.facts(
             [
                 ("thread", Text(escaped(found.id), "bold")),
-                ("checkpoints", f"{stats.checkpoints:,} in {_count(len(forks), 'branch', 'branches')}"),
+                (
+                    "checkpoints",
+                    f"{stats.checkpoints:,} in {_count(len(forks), 'branch', 'branches')}",
+                ),
                 ("stored", f"{size(stats.stored_bytes)} in {stats.chunks:,} chunks"),
                 ("from", when(stats.oldest)),
                 ("to", when(stats.newest)),
-                *([("namespaces", ", ".join(found.namespaces))] if len(found.namespaces) > 1 else []),
+                *(
+                    [("namespaces", ", ".join(found.namespaces))]
+                    if len(found.namespaces) > 1
+                    else []
+                ),
             ]
         )
         out.say("")

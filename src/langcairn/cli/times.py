@@ -27,7 +27,7 @@ def span(text: str) -> timedelta:
 
 
 def moment(text: str | None) -> datetime | None:
-    """Return a moment: a date or time (in the zone of this machine if it names none), or a span ago.
+    """Return a moment: a date or time, in the zone of this machine if it names none; or a span ago.
 
     Raises:
         InvalidInput: It is neither.

@@ -1,4 +1,4 @@
-"""`langcairn verify`, `backup`, `restore`, `migrate` and `rotate-keys`: long work on whole stores."""
+"""`langcairn verify`, `backup`, `restore`, `migrate`, `rotate-keys`: long work on whole stores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from langcairn.cli.session import Session
     from langcairn.security.rotation import Rotation
     from langcairn.transfer.reports import Counts, Progress
-    from langcairn.transfer.restoring import Existing
 
 app = typer.Typer()
 
@@ -75,9 +74,7 @@ def verify(
             confirm(f"Drop what can't be read, after a backup to {repair}?", lost, yes=yes)
             _refuse_overwriting(repair, yes=yes)
             with _progress(session, "backing up") as show:
-                repaired = transfer.repair(
-                    store, repair, executions=threads or None, progress=show
-                )
+                repaired = transfer.repair(store, repair, executions=threads or None, progress=show)
             done = f"dropped {repaired.checkpoints:,} checkpoints and {repaired.writes:,} writes"
             _tell(session, repaired, f"{done}; the backup before is {repair}")
             return
@@ -148,7 +145,7 @@ def restore(
             file,
             store,
             executions=threads or None,
-            existing=cast("Existing", existing.value),
+            existing=existing.value,
             parents=parent or None,
             salvage=salvage,
             progress=show,
@@ -175,8 +172,9 @@ def migrate(
     """Copy from another store or saver.
 
     The source is a store of langcairn's, a database of langgraph-checkpoint-sqlite or -postgres, or
-    tables or keys of LangGraphGo; the target is --store. Every checkpoint is read back and compared.
-    The source isn't changed, what the target has already is skipped, and what else it has stays.
+    tables or keys of LangGraphGo; the target is --store. Every checkpoint is read back and
+    compared. The source isn't changed, what the target has already is skipped, and what else it
+    has stays.
     """
     session: Session = ctx.obj
     session.import_modules()
