@@ -72,7 +72,7 @@ class Commands(TyperGroup):
 
     def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:  # type: ignore[override]
         """Complete the name of a command without importing it."""
-        from typer._click.shell_completion import CompletionItem  # noqa: PLC0415 -- it has no public home
+        from typer.core import CompletionItem  # noqa: PLC0415 -- only shells need it
 
         found = [
             CompletionItem(name, help=line)

@@ -87,6 +87,7 @@ def told(error: Exception, *, debug: bool, hint: Callable[[Exception], str | Non
     elif isinstance(error, OSError) and error.filename is not None:
         said = f"{error.filename}: {error.strerror}"
     notes = [*getattr(error, "__notes__", ()), hint(error)]
-    text = "\n".join([f"langcairn: {said}", *(f"  {note}" for note in notes if note)])
-    typer.echo(escaped(text, lines=True), file=sys.stderr)
+    # Each is one line: what a line feed brought to the beginning of one could pass for ours.
+    lines = [f"langcairn: {escaped(said)}", *(f"  {escaped(note)}" for note in notes if note)]
+    typer.echo("\n".join(lines), file=sys.stderr)
     return code

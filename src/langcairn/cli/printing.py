@@ -75,13 +75,13 @@ class Printer:
         print(json_escaped(text), flush=not indent)  # noqa: T201 -- no terminal's business
 
     def say(self, *lines: Cell | RenderableType) -> None:
-        """Print lines of text."""
+        """Print lines of text; a string is one."""
         for line in lines:
-            self.console.print(_cell(line, lines=True) if isinstance(line, str) else line)
+            self.console.print(_cell(line) if isinstance(line, str) else line)
 
     def note(self, text: str) -> None:
-        """Print a remark on stderr, where it isn't taken for a result."""
-        self.errors.print(Text(escaped(text, lines=True)))
+        """Print a remark on stderr, where it isn't taken for a result; it is one line."""
+        self.errors.print(Text(escaped(text)))
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
         """Print a table; on a narrow terminal, one row below the other."""
@@ -114,7 +114,7 @@ class Printer:
 
     def facts(self, facts: Iterable[tuple[str, Cell]]) -> None:
         """Print names and what they stand for, below each other."""
-        cells = [(name, _cell(value, lines=True)) for name, value in facts]
+        cells = [(_cell(name), _cell(value)) for name, value in facts]
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=self.width >= _NARROW, overflow="fold")
         table.add_column(overflow="fold")
@@ -150,10 +150,8 @@ class Printer:
             yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _cell(value: Cell, *, lines: bool = False) -> Text:
-    if isinstance(value, Text):
-        return value
-    return Text(escaped(value, lines=lines))
+def _cell(value: Cell) -> Text:
+    return value if isinstance(value, Text) else Text(escaped(value))
 
 
 def size(count: float | None) -> str:
