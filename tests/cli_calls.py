@@ -96,7 +96,10 @@ def fill_hostile(store: CheckpointStore) -> None:
     app.invoke({HOSTILE: HOSTILE}, config)
     newest = store.list(HOSTILE, limit=1)[0]
     store.name_fork(newest.id, HOSTILE, execution_id=HOSTILE)
-    messages = [HumanMessage(HOSTILE, id=HOSTILE, name=HOSTILE), AIMessage([HOSTILE, {"x": HOSTILE}])]
+    messages = [
+        HumanMessage(HOSTILE, id=HOSTILE, name=HOSTILE),
+        AIMessage([HOSTILE, {"x": HOSTILE}]),
+    ]
     call = {"name": HOSTILE, "args": {HOSTILE: HOSTILE}, "id": HOSTILE}
     messages.append(AIMessage("", tool_calls=[call]))
     state = {HOSTILE: messages, "text": HOSTILE, "more": {HOSTILE: {HOSTILE}}}

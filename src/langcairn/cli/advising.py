@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import typer
 
@@ -18,7 +18,7 @@ from langcairn.cli.completing import threads as complete_threads
 from langcairn.cli.failing import FOUND_SOMETHING, NotThere
 from langcairn.cli.naming import Thread
 from langcairn.cli.printing import Column, size
-from langcairn.cli.session import without_password
+from langcairn.cli.session import LOCAL, scheme_of, without_password
 from langcairn.cli.trials import Trial, conversation, middle, percentile, steps_of, try_out
 from langcairn.errors import CairnError, InvalidInput
 from langcairn.opening import open_store
@@ -218,9 +218,9 @@ def _made(name: str, url: str, shown: str, loss: Loss) -> Candidate:
 
 
 def _given(url: str) -> Candidate:
-    scheme = urlsplit(url).scheme.split("+")[0]
+    scheme = scheme_of(url)
     place = without_password(url)
-    if scheme in ("memory", "sqlite", "file"):
+    if scheme in LOCAL:
         loss = Loss.SECONDS if "NORMAL" in url or "fsync=false" in url else Loss.NOTHING
         loss = Loss.ALL if scheme == "memory" or "synchronous=OFF" in url else loss
         shared = Shared.PROCESS if scheme == "memory" else Shared.MACHINE

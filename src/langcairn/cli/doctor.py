@@ -6,7 +6,6 @@ import os
 import statistics
 import time
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.text import Text
@@ -17,7 +16,7 @@ from langcairn.cli.escaping import escaped
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.findings import Level, ok, problem, warning
 from langcairn.cli.printing import size
-from langcairn.cli.session import path_of
+from langcairn.cli.session import LOCAL, path_of, scheme_of
 from langcairn.errors import CairnError, InvalidInput, StoreError
 from langcairn.opening import open_store
 
@@ -68,7 +67,7 @@ def doctor(
 
 
 def _findings(session: Session, *, write: bool) -> Iterator[Finding]:
-    scheme = urlsplit(session.url).scheme.split("+")[0]
+    scheme = scheme_of(session.url)
     path = path_of(session.url)
     if path is not None and not path.exists():
         yield problem(
@@ -79,7 +78,7 @@ def _findings(session: Session, *, write: bool) -> Iterator[Finding]:
         )
         return
     options = dict(session.options)
-    if scheme not in ("memory", "sqlite", "file"):
+    if scheme not in LOCAL:
         options.setdefault("deadline", _PATIENCE)
     with open_store(session.url, **options) as store:
         try:

@@ -22,6 +22,9 @@ _NO_STORE = (
     "which store? Give --store URL or set LANGCAIRN_STORE: sqlite:///agent.db, "
     "postgresql://user@host/database, redis://host, file:///directory"
 )
+LOCAL = ("memory", "sqlite", "file")
+"""The kinds of stores that need no server."""
+
 _PATIENCE = 3.0  # [s] for a server to be reached
 _FOREIGN = ("langgraph-checkpoint", "LangGraphGo")
 
@@ -78,10 +81,11 @@ class Session:
         from langcairn.codec.standins import InspectingSerializer  # noqa: PLC0415 -- as above
         from langcairn.opening import open_store  # noqa: PLC0415 -- as above
 
+        scheme_of(url)
         if must_exist:
             _check_exists(url)
         self.import_modules()
-        if urlsplit(url).scheme not in ("memory", "sqlite", "file"):
+        if scheme_of(url) not in LOCAL:
             # Whoever types a wrong address shouldn't wait as long as a service does for its server.
             with open_store(url, **{"deadline": _PATIENCE, **options}) as probe:
                 probe.test_connection()
@@ -159,6 +163,18 @@ def _value(text: str) -> Any:
         with suppress(ValueError):
             return number(text)
     return text
+
+
+def scheme_of(url: str) -> str:
+    """Return the kind of store that a URL names: ``sqlite``, ``postgresql``, ``redis``, …
+
+    Raises:
+        InvalidInput: It can't be read.
+    """
+    try:
+        return urlsplit(url).scheme.partition("+")[0]
+    except ValueError as error:
+        raise InvalidInput(f"{url!r} is no URL: {error}") from error
 
 
 def path_of(url: str) -> Path | None:

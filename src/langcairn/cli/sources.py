@@ -7,9 +7,9 @@ from contextlib import closing, contextmanager
 from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from langcairn.cli.session import path_of, without_password
+from langcairn.cli.session import path_of, scheme_of, without_password
 from langcairn.errors import InvalidInput, StoreMisconfigured, StoreUnavailable
 from langcairn.transfer import LangGraphGo
 
@@ -61,7 +61,7 @@ def open_source(
 
 def _kind_of(url: str, table: str) -> Kind:
     """Look at the columns of a database's table."""
-    scheme = urlsplit(url).scheme
+    scheme = scheme_of(url)
     if scheme not in _DATABASES:
         return Kind.LANGCAIRN
     columns = _sqlite_columns(url, table) if scheme == "sqlite" else _postgres_columns(url, table)
@@ -111,7 +111,7 @@ def _postgres_columns(url: str, table: str) -> set[str]:
 @contextmanager
 def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     """Open a saver of LangGraph's own."""
-    make = "sqlite" if urlsplit(url).scheme == "sqlite" else "postgres"
+    make = "sqlite" if scheme_of(url) == "sqlite" else "postgres"
     try:
         module = import_module(f"langgraph.checkpoint.{make}")
     except ImportError as error:
