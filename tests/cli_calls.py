@@ -87,7 +87,7 @@ def fill(store: CheckpointStore) -> None:
 
 def fill_hostile(store: CheckpointStore) -> None:
     """Run a graph whose every name and value is hostile, and save such a state by hand."""
-    graph = StateGraph(dict)
+    graph: Any = StateGraph(dict)
     graph.add_node(HOSTILE, lambda _: {HOSTILE: {HOSTILE: [HOSTILE]}})
     graph.add_edge(START, HOSTILE)
     app = graph.compile(checkpointer=CheckpointSaver(store))

@@ -86,7 +86,7 @@ def test_hoisting_stops_at_two_dashes() -> None:
 def test_threads(url: str) -> None:
     said = call("--store", url, "threads")
     assert said.code == 0
-    assert ["done", "waiting"] == [line.split()[0] for line in said.out.splitlines()[1:]]
+    assert [line.split()[0] for line in said.out.splitlines()[1:]] == ["done", "waiting"]
     found = call("--store", url, "threads", "--json").json
     assert [one["thread"] for one in found] == ["done", "waiting"]
     with open_store(url) as store:

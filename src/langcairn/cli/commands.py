@@ -72,7 +72,9 @@ class Commands(TyperGroup):
 
     def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:  # type: ignore[override]
         """Complete the name of a command without importing it."""
-        from typer.core import CompletionItem  # noqa: PLC0415 -- only shells need it
+        from typer._click.shell_completion import (  # noqa: PLC0415 -- only shells need it
+            CompletionItem,
+        )
 
         found = [
             CompletionItem(name, help=line)

@@ -166,7 +166,7 @@ def _value(text: str) -> Any:
 
 
 def scheme_of(url: str) -> str:
-    """Return the kind of store that a URL names: ``sqlite``, ``postgresql``, ``redis``, …
+    """Return the kind of store that a URL names, such as ``sqlite`` or ``redis``.
 
     Raises:
         InvalidInput: It can't be read.
