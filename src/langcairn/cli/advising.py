@@ -140,7 +140,7 @@ def advise(
     except OSError as error:
         raise InvalidInput(f"--directory {directory}: {error.strerror}") from error
     with place as path, session.out.progress("measuring") as advance:
-        candidates = [*_local(Path(path)), *(_given(url) for url in candidate or ())]
+        candidates = [*_local(Path(path).resolve()), *(_given(url) for url in candidate or ())]
         total = len(candidates) + len(_LEVELS)
         trials = []
         for done, one in enumerate(candidates, 1):
@@ -251,7 +251,7 @@ def _suits(one: Candidate, shared: Shared, lose: Loss) -> bool:
 
 def _why_not(one: Candidate, trial: Trial, shared: Shared, lose: Loss) -> str:
     if trial.error:
-        return trial.error
+        return "no: see below"
     if _SHARED.index(one.shared) < _SHARED.index(shared):
         return f"no: only for {_USERS[one.shared]}"
     if _LOSS.index(one.loss) > _LOSS.index(lose):
@@ -304,7 +304,7 @@ def _described(one: Candidate, trial: Trial, shared: Shared, lose: Loss) -> dict
     return {
         "store": one.url,
         "suits": why == "yes",
-        "why_not": "" if why == "yes" else why,
+        "why_not": trial.error or ("" if why == "yes" else why),
         "shared": one.shared.value,
         "loss": one.loss.value,
         "put_ms": _rounded(middle(trial.puts)),
@@ -349,6 +349,9 @@ def _print(
         rows.append((one.name, *figures, _why_not(one, trial, *needs)))
     out.say(f"{steps} checkpoints replayed, by one thread and by {crowd} at once")
     out.table(_COLUMNS, rows)
+    for one, trial in pairs:
+        if trial.error:
+            out.say("", f"{one.name}: {trial.error}")
     out.say("")
     if best is None:
         shared, lose = needs

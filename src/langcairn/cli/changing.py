@@ -13,7 +13,7 @@ from langcairn.cli.asking import confirm
 from langcairn.cli.completing import threads as complete_threads
 from langcairn.cli.failing import NotThere
 from langcairn.cli.naming import LATEST, Thread
-from langcairn.cli.printing import size
+from langcairn.cli.printing import counted, size
 from langcairn.cli.threads import matches
 from langcairn.cli.times import span
 from langcairn.errors import InvalidInput
@@ -75,7 +75,7 @@ def fork(
             target = valid_execution_id(to)
             copied = store.run(copy_line(store.codec, row.execution_id, row[1:3], target))
             told |= {"to": target, "checkpoints": copied}
-            text = f"copied {copied:,} checkpoints into thread {target!r}"
+            text = f"copied {counted(copied, 'checkpoint')} into thread {target!r}"
     if session.as_json:
         session.out.json(told)
     else:
@@ -106,7 +106,7 @@ def delete(
         found = _chosen(store, threads or [], matching, idle)
         checkpoints = sum(one.checkpoints for one in found)
         stored = sum(one.stored_bytes for one in found)
-        what = f"{_count(len(found), 'thread')} with {_count(checkpoints, 'checkpoint')}"
+        what = f"{counted(len(found), 'thread')} with {counted(checkpoints, 'checkpoint')}"
         if found:
             lines = [f"{one.execution_id}: {_size_of(one)}" for one in found]
             confirm(f"Delete {what}, {size(stored)}?", lines, yes=yes)
@@ -174,7 +174,7 @@ def prune(
                 advance(done, len(found))
         total = sum(surplus.values())
         affected = [one for one in found if one.execution_id in surplus]
-        what = f"{_count(total, 'checkpoint')} of {_count(len(surplus), 'thread')}"
+        what = f"{counted(total, 'checkpoint')} of {counted(len(surplus), 'thread')}"
         before = sum(one.stored_bytes for one in affected)
         freed = 0
         if surplus and not dry_run:
@@ -234,11 +234,7 @@ def _chosen(
 
 
 def _size_of(one: ExecutionStats) -> str:
-    return f"{_count(one.checkpoints, 'checkpoint')}, {size(one.stored_bytes)}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{counted(one.checkpoints, 'checkpoint')}, {size(one.stored_bytes)}"
 
 
 def _tell(session: Session, told: dict[str, Any], text: str) -> None:

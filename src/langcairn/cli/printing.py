@@ -154,6 +154,11 @@ def _cell(value: Cell) -> Text:
     return value if isinstance(value, Text) else Text(escaped(value))
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number and what there are so many of; the plural has an s if it isn't given."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def size(count: float | None) -> str:
     """Return a number of bytes for people."""
     if count is None:

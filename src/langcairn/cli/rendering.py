@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from langchain_core.messages import BaseMessage
+from langgraph.types import Interrupt
 from rich.text import Text
 
 from langcairn.cli.escaping import escaped, json_escaped
@@ -43,6 +44,10 @@ def one_line(value: Any, most: int) -> str:
     """Return a value as one line of at most so many characters, safe to print."""
     if isinstance(value, BaseMessage):
         value = f"{value.type}: {content_of(value)}"
+    if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], Interrupt):
+        value = value[0]
+    if isinstance(value, Interrupt):
+        value = value.value
     if isinstance(value, str):
         return escaped(short(value, most))
     data = plain(value)

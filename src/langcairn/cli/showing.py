@@ -14,7 +14,7 @@ from langcairn.cli.escaping import escaped
 from langcairn.cli.naming import LATEST, Thread, short_id
 from langcairn.cli.paths import at_path
 from langcairn.cli.plain import plain, time
-from langcairn.cli.printing import Column, size, when
+from langcairn.cli.printing import Column, counted, size, when
 from langcairn.cli.rendering import one_line, rendered
 from langcairn.errors import CheckpointNotFound
 
@@ -94,24 +94,16 @@ def show(
                 ("thread", Text(escaped(found.id), "bold")),
                 (
                     "checkpoints",
-                    f"{stats.checkpoints:,} in {_count(len(forks), 'branch', 'branches')}",
+                    f"{stats.checkpoints:,} in {counted(len(forks), 'branch', 'branches')}",
                 ),
                 ("stored", f"{size(stats.stored_bytes)} in {stats.chunks:,} chunks"),
                 ("from", when(stats.oldest)),
                 ("to", when(stats.newest)),
-                *(
-                    [("namespaces", ", ".join(found.namespaces))]
-                    if len(found.namespaces) > 1
-                    else []
-                ),
+                *[("subgraph", name) for name in found.namespaces if name],
             ]
         )
         out.say("")
     _show_checkpoint(session, loaded, full=full)
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
 
 
 def _thread_facts(stats: ExecutionStats, found: Thread, forks: int) -> dict[str, Any]:

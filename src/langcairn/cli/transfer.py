@@ -15,7 +15,7 @@ from langcairn.cli.arguments import Yes
 from langcairn.cli.asking import confirm
 from langcairn.cli.completing import threads as complete_threads
 from langcairn.cli.failing import FOUND_SOMETHING
-from langcairn.cli.printing import size
+from langcairn.cli.printing import counted, size
 from langcairn.cli.session import read_options, without_password
 from langcairn.cli.sources import Kind, open_source
 
@@ -215,7 +215,7 @@ def rotate_keys(ctx: typer.Context) -> None:
     if session.as_json:
         session.out.json({"rewritten": rewritten})
     else:
-        session.out.say(f"encrypted {rewritten:,} rows, writes and chunks anew")
+        session.out.say(f"encrypted {rewritten:,} of rows, writes and chunks anew")
 
 
 @contextmanager
@@ -234,10 +234,14 @@ def _refuse_overwriting(file: Path, *, yes: bool) -> None:
 
 
 def _counts(report: Counts) -> str:
-    return (
-        f"{report.executions:,} threads, {report.checkpoints:,} checkpoints, "
-        f"{report.writes:,} writes, {size(report.bytes)}"
-    )
+    parts = [
+        counted(report.executions, "thread"),
+        counted(report.checkpoints, "checkpoint"),
+        counted(report.writes, "write"),
+    ]
+    if report.bytes:  # what other savers store isn't counted
+        parts.append(size(report.bytes))
+    return ", ".join(parts)
 
 
 def _tell(session: Session, report: Counts, text: str) -> None:
@@ -252,7 +256,7 @@ def _tell(session: Session, report: Counts, text: str) -> None:
         _print_findings(session, report)
         session.out.say(text)
         if not report.ok:
-            session.out.note(f"{len(report.findings):,} findings")
+            session.out.note(counted(len(report.findings), "finding"))
     if not report.ok:
         raise typer.Exit(FOUND_SOMETHING)
 
