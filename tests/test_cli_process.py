@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,32 @@ def test_an_ascii_terminal_is_no_error(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stderr
     assert said.stdout.isascii()
     assert said.stdout.startswith("* ")
+
+
+def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
+    with open_store(f"sqlite:///{tmp_path}/a.db") as store:
+        store.save(Checkpoint(execution_id="a", state={"x": 1}))
+    program = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "langcairn",
+            "watch",
+            "--json",
+            f"--store=sqlite:///{tmp_path}/a.db",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith('{"thread":"a"')
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=60)
+    finally:
+        program.kill()
+    assert (program.returncode, out, err) == (130, "", "")
 
 
 def test_a_missing_extra_is_said() -> None:

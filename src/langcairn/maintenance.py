@@ -14,7 +14,6 @@ A crash between the two leaves garbage until the next sweep, never a dangling re
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -40,9 +39,11 @@ from langcairn.operations import ATTEMPTS, Codec, Operation, too_busy
 from langcairn.records import fields_from_json, only_one, place, valid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from langcairn.cache import ExecutionCache
+
+    Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
 
 _logger = logging.getLogger(__name__)
 
@@ -184,9 +185,6 @@ def metadata_of(codec: Codec, row: CheckpointRow) -> dict[str, Any]:
         CorruptData: It is damaged.
     """
     return fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
-
-
-Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
 
 
 def copy(
