@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from tests.cli_calls import HOSTILE, build, call, fill, fill_hostile, is_safe, thread
 
 from langcairn.checkpoint import Checkpoint
 from langcairn.cli.commands import COMMANDS, hoisted
-from langcairn.cli.escaping import escaped, json_escaped
+from langcairn.cli.escaping import escaped, json_escaped, without_passwords
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.thread_id import ThreadId
@@ -114,7 +114,8 @@ def test_threads_searched(url: str) -> None:
     for search, expected in (("WAIT", 1), ("*one", 1), ("?one", 1), ("one?", 0), ("nobody", 0)):
         assert len(call("--store", url, "threads", search, "--json").json) == expected
     said = call("--store", url, "threads", "-n", "1")
-    assert "1 of 2 threads" in said.err
+    assert "1 of more threads" in said.err
+    assert "1 of 2 threads" in call("--store", url, "threads", "-n", "1", "-s", "size").err
     assert "no threads match" in call("--store", url, "threads", "nobody").err
 
 
@@ -212,6 +213,17 @@ def test_types_that_are_not_loaded_are_shown(url: str) -> None:
     assert said.json == {"p": {"$type": "tests_cli_gone.Plan", "steps": ["a", "b"]}}
     assert "tests_cli_gone" not in sys.modules
     assert call("--store", url, "show", "typed").code == 0
+
+
+def test_secrets_stay_hidden(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_store(url) as store:
+        store.save(Checkpoint(execution_id="secret", state={"key": SecretStr("open sesame")}))
+    for strict in (False, True):
+        monkeypatch.setattr("langgraph.checkpoint.serde._msgpack.STRICT_MSGPACK_ENABLED", strict)
+        for command in ("show", "state"):
+            said = call("--store", url, command, "secret")
+            assert said.code == 0
+            assert "sesame" not in said.out
 
 
 def test_import_names_a_module(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,7 +400,15 @@ def test_hostile_strings_come_back_from_json(hostile: str) -> None:
     assert state["__root__"] == {HOSTILE: {HOSTILE: [HOSTILE]}}
 
 
+def test_ids_that_are_no_text(url: str) -> None:
+    said = call("--store", url, "show", "\udcff")
+    assert said.code == 2
+    assert is_safe(said.err)
+
+
 def test_escaping() -> None:
+    assert without_passwords("no 'x://u:p:w@h/d' or y://:p@h") == "no 'x://u:***@h/d' or y://:***@h"
+    assert without_passwords("see https://host:80/path, a@b") == "see https://host:80/path, a@b"
     assert escaped("a\tb\nc", lines=True) == "a    b\nc"
     assert escaped("a\u00a0b") == "a b"
     assert escaped("\ud800") == "\\ud800"

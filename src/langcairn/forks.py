@@ -158,9 +158,15 @@ def copy_line(codec: Codec, source: str, key: tuple[str, str], target: str) -> O
 
     Raises:
         CheckpointNotFound: There is no such checkpoint.
+        InvalidInput: It is a subgraph's.
         AlreadyThere: The target has checkpoints.
         CorruptData: Something that is to be copied is damaged; nothing was.
     """
+    if key[0]:
+        raise InvalidInput(
+            f"checkpoint {key[1]!r} is a subgraph's: copy one of the graph itself, what its "
+            "subgraphs saved comes with it"
+        )
     there: Sequence[FoundCheckpoint] = yield FindCheckpoints(target, limit=1, with_writes=False)
     if there:
         raise AlreadyThere(f"there is an execution {target!r} already; choose another name")

@@ -15,10 +15,11 @@ import typer
 
 from langcairn import transfer
 from langcairn.cli.completing import threads as complete_threads
+from langcairn.cli.escaping import without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING, NotThere
 from langcairn.cli.naming import Thread
 from langcairn.cli.printing import Column, size
-from langcairn.cli.session import LOCAL, scheme_of, without_password
+from langcairn.cli.session import LOCAL, scheme_of
 from langcairn.cli.trials import Trial, conversation, middle, percentile, steps_of, try_out
 from langcairn.errors import CairnError, InvalidInput
 from langcairn.opening import open_store
@@ -219,7 +220,7 @@ def _made(name: str, url: str, shown: str, loss: Loss) -> Candidate:
 
 def _given(url: str) -> Candidate:
     scheme = scheme_of(url)
-    place = without_password(url)
+    place = without_passwords(url)
     if scheme in LOCAL:
         loss = Loss.SECONDS if "NORMAL" in url or "fsync=false" in url else Loss.NOTHING
         loss = Loss.ALL if scheme == "memory" or "synchronous=OFF" in url else loss
@@ -304,7 +305,7 @@ def _described(one: Candidate, trial: Trial, shared: Shared, lose: Loss) -> dict
     return {
         "store": one.url,
         "suits": why == "yes",
-        "why_not": trial.error or ("" if why == "yes" else why),
+        "why_not": without_passwords(trial.error) or ("" if why == "yes" else why),
         "shared": one.shared.value,
         "loss": one.loss.value,
         "put_ms": _rounded(middle(trial.puts)),
@@ -351,7 +352,7 @@ def _print(
     out.table(_COLUMNS, rows)
     for one, trial in pairs:
         if trial.error:
-            out.say("", f"{one.name}: {trial.error}")
+            out.say("", f"{one.name}: {without_passwords(trial.error)}")
     out.say("")
     if best is None:
         shared, lose = needs

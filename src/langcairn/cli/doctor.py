@@ -12,7 +12,7 @@ from rich.text import Text
 
 from langcairn.checkpoint import Checkpoint
 from langcairn.cli import checks_files
-from langcairn.cli.escaping import escaped
+from langcairn.cli.escaping import escaped, without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.findings import Level, ok, problem, warning
 from langcairn.cli.printing import size
@@ -112,7 +112,7 @@ def _fault(session: Session, error: Exception) -> Finding:
             "StoreMisconfigured": "The message says what to change.",
             "StoreFull": "Make room: `langcairn prune` deletes old checkpoints.",
         }.get(type(error).__name__, "`langcairn verify` says what exactly is damaged.")
-    return problem("connection", str(error), remedy)
+    return problem("connection", without_passwords(str(error)), remedy)
 
 
 def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Iterator[Finding]:

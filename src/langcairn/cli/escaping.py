@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Arabic, Indic scripts and emoji are joined by them; they show nothing else.
 _JOINERS = "\u200c\u200d"
+
+# In a URL: user, password, host.
+_PASSWORD = re.compile(r"(://[^\s:/@'\"]*):[^\s'\"]*@")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the passwords in its URLs hidden."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def escaped(text: str, *, lines: bool = False) -> str:

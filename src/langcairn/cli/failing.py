@@ -30,7 +30,7 @@ import typer
 
 from langcairn import errors
 from langcairn.cli.app import MISSING_EXTRA
-from langcairn.cli.escaping import escaped
+from langcairn.cli.escaping import escaped, without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,6 @@ def told(error: Exception, *, debug: bool, hint: Callable[[Exception], str | Non
         said = f"{error.filename}: {error.strerror}"
     notes = [*getattr(error, "__notes__", ()), hint(error)]
     # Each is one line: what a line feed brought to the beginning of one could pass for ours.
-    lines = [f"langcairn: {escaped(said)}", *(f"  {escaped(note)}" for note in notes if note)]
-    typer.echo("\n".join(lines), file=sys.stderr)
+    lines = [f"langcairn: {said}", *(f"  {note}" for note in notes if note)]
+    typer.echo("\n".join(escaped(without_passwords(line)) for line in lines), file=sys.stderr)
     return code

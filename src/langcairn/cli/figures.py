@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langcairn.cli.completing import threads
-from langcairn.cli.naming import Thread
+from langcairn.cli.naming import no_thread
 from langcairn.cli.plain import time
 from langcairn.cli.printing import size, when
 
@@ -36,8 +36,8 @@ def stats(
     """
     session: Session = ctx.obj
     with session.open(exact=False) as store, session.out.progress("reading") as advance:
-        if thread:
-            Thread(store, thread)  # says so if it isn't there
+        if thread and not store.execution_stats(execution_ids=[thread]):
+            raise no_thread(store, thread)
         found = store.stats(thread or None, logical=logical, on_progress=advance)
     if session.as_json:
         told = asdict(found)

@@ -47,7 +47,7 @@ class Thread:
         self.id = valid_execution_id(thread_id)
         self.rows = store.run(read_rows(FindCheckpoints(self.id, with_writes=False)))
         if not self.rows:
-            raise _no_thread(store, self.id)
+            raise no_thread(store, self.id)
 
     @property
     def namespaces(self) -> list[str]:
@@ -125,7 +125,8 @@ class Thread:
         )
 
 
-def _no_thread(store: CheckpointStore, thread_id: str) -> CheckpointNotFound:
+def no_thread(store: CheckpointStore, thread_id: str) -> CheckpointNotFound:
+    """Return the error that says so, and which thread may be meant."""
     near = store.executions(after=thread_id, limit=1)
     alike = [one for one in near if one.startswith(thread_id)]
     more = f"; did you mean {alike[0]!r}?" if alike else "; `langcairn threads` lists them"

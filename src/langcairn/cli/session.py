@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from langcairn.cli.escaping import without_passwords
 from langcairn.errors import InvalidInput, StoreMisconfigured, UnsafeType
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Session:
     @property
     def place(self) -> str:
         """The store's URL without a password."""
-        return without_password(self.url)
+        return without_passwords(self.url)
 
     def hint(self, error: Exception) -> str | None:
         """Return what to do about an error, where its message doesn't say it."""
@@ -126,19 +127,6 @@ class Session:
                 f"'{self.place}'"
             )
         return None
-
-
-def without_password(url: str) -> str:
-    """Return a URL whose password, if it has one, is hidden."""
-    try:
-        parts = urlsplit(url)
-        password = parts.password
-    except ValueError:
-        return "a URL that can't be read"
-    if not password:
-        return url
-    login, _, place = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{login.partition(':')[0]}:***@{place}").geturl()
 
 
 def read_options(words: Iterable[str]) -> dict[str, Any]:

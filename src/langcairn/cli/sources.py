@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from langcairn.cli.session import path_of, scheme_of, without_password
+from langcairn.cli.escaping import without_passwords
+from langcairn.cli.session import path_of, scheme_of
 from langcairn.errors import InvalidInput, StoreMisconfigured, StoreUnavailable
 from langcairn.transfer import LangGraphGo
 
@@ -132,4 +133,4 @@ def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
         with module.PostgresSaver.from_conn_string(plain_url(url)) as saver:
             yield saver
     except driver.OperationalError as error:
-        raise StoreUnavailable(f"{without_password(url)} can't be reached: {error}") from error
+        raise StoreUnavailable(f"{without_passwords(url)} can't be reached: {error}") from error

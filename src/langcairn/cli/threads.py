@@ -77,11 +77,14 @@ def threads(
     """
     session: Session = ctx.obj
     with session.open(exact=False) as store:
+        # One more, to see that there is one.
+        enough = limit + 1 if limit is not None and sort is Order.ID and not search else None
         ids = store.executions(
             user_id=user,
             session_type=session_type,
             since=moment(since),
             until=moment(until),
+            limit=enough,
         )
         ids = [id for id in ids if matches(id, search)]
         total = len(ids)
@@ -102,7 +105,7 @@ def threads(
     else:
         session.out.note("no threads" + (" match" if search else ""))
     if total > len(rows):
-        session.out.note(f"{len(rows)} of {total:,} threads")
+        session.out.note(f"{len(rows)} of {'more' if enough else f'{total:,}'} threads")
 
 
 def matches(id: str, search: str) -> bool:

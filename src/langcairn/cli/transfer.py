@@ -14,9 +14,10 @@ from langcairn import transfer
 from langcairn.cli.arguments import Yes
 from langcairn.cli.asking import confirm
 from langcairn.cli.completing import threads as complete_threads
+from langcairn.cli.escaping import without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.printing import counted, size
-from langcairn.cli.session import read_options, without_password
+from langcairn.cli.session import read_options
 from langcairn.cli.sources import Kind, open_source
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def migrate(
     _tell(
         session,
         report,
-        f"migrated {_counts(report)} from {without_password(source)}{skipped}; "
+        f"migrated {_counts(report)} from {without_passwords(source)}{skipped}; "
         f"{report.compared:,} compared{shrunk}",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langcairn.codec.revive import TypePolicy
+from langcairn.codec.revive import SECRETS, TypePolicy
 from langcairn.codec.serde import SafeSerializer
 from langcairn.errors import UnsafeType
 
@@ -42,6 +42,9 @@ class _StandInPolicy(TypePolicy):
         try:
             return super().resolve(code, module, name)
         except UnsafeType:
+            found = self.find(module, name)
+            if found is not None and issubclass(found, SECRETS):
+                return found  # which hides what it holds
             # Nothing of the type is called or imported; the class is one of ours.
             return type("StandIn", (StandIn,), {"type_name": f"{module}.{name}"})
 
@@ -54,4 +57,4 @@ class InspectingSerializer(SafeSerializer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._use(_StandInPolicy())
+        self._use(_StandInPolicy(only_allowed=self._policy.only_allowed))
