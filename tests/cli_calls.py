@@ -12,10 +12,14 @@ from langgraph.types import Command, interrupt
 from typer.testing import CliRunner
 
 from langcairn.checkpoint import Checkpoint
+from langcairn.cli import checks_files
 from langcairn.cli.commands import program
 from langcairn.langgraph.saver import CheckpointSaver
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
     from langchain_core.runnables import RunnableConfig
 
     from langcairn.store import CheckpointStore
@@ -107,6 +111,13 @@ def fill_hostile(store: CheckpointStore) -> None:
     saver = CheckpointSaver(store)
     where = saver.list(config, limit=1)
     saver.put_writes(next(where).config, [(HOSTILE, HOSTILE), ("__error__", HOSTILE)], HOSTILE)
+
+
+def mount(kind: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let everything look as if it were on a file system of this kind."""
+    mounts = directory / "mounts"
+    mounts.write_text(f"proc /proc proc rw 0 0\n/dev/sda1 / {kind} rw,relatime 0 0\n")
+    monkeypatch.setattr(checks_files, "_MOUNTS", mounts)
 
 
 class Called:

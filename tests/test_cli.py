@@ -342,8 +342,9 @@ def test_watch_begins_with_the_last_few(url: str) -> None:
     lines = said.out.splitlines()
     assert len(lines) == 3
     assert all(line.startswith('{"thread":') for line in lines)
-    text = call("--store", url, "watch", "done", "-n", "2").out
-    assert len(text.splitlines()) == 2
+    text = call("--store", url, "watch", "waiting", "-n", "2").out.splitlines()
+    assert len(text) == 2
+    assert text[-1].endswith("waits")
 
 
 # Bad terminals, bad strings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
-from tests.cli_calls import ask, build, call, fill, thread
+from tests.cli_calls import ask, build, call, fill, mount, thread
 
 from langcairn import errors
 from langcairn.checkpoint import Checkpoint
@@ -275,6 +275,26 @@ def test_rotate_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # doctor, advise
 
 
+@pytest.fixture
+def _on_a_disk(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount("ext4", tmp_path_factory.mktemp("mounts"), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "code"),
+    [("nfs4", "file system", 1), ("tmpfs", "durability", 1), ("xfs", "file system", 0)],
+)
+def test_doctor_looks_at_the_file_system(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, check: str, code: int
+) -> None:
+    mount(kind, tmp_path, monkeypatch)
+    said = call("--store", url, "doctor", "--json")
+    assert said.code == code
+    found = [one for one in said.json["findings"] if kind in one["what"]]
+    assert [(one["check"], one["level"] == "ok") for one in found] == [(check, not code)]
+
+
+@pytest.mark.usefixtures("_on_a_disk")
 def test_doctor(url: str) -> None:
     said = call("--store", url, "doctor", "--write", "--json")
     assert said.code == 0

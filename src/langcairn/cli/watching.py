@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _AT_ONCE = 200  # [checkpoints that are read in one look, and so told between two]
-_SHOWN_FIRST = 5
+_FIRST = 5  # [checkpoints that are told at the beginning]
 
 
 @app.command("watch")
@@ -52,7 +52,7 @@ def watch(
     session: Session = ctx.obj
     left = count
     with session.open(exact=False) as store:
-        for found in _saved(session, store, thread, every):
+        for found in _saved(session, store, thread, every, min(count or _FIRST, _FIRST)):
             _tell(session, store, found)
             if left is not None:
                 left -= 1
@@ -61,7 +61,7 @@ def watch(
 
 
 def _saved(
-    session: Session, store: CheckpointStore, thread: str, every: float
+    session: Session, store: CheckpointStore, thread: str, every: float, first: int
 ) -> Iterator[FoundCheckpoint]:
     """Yield checkpoints, the oldest first, as they come, and again when what they wait for changes.
 
@@ -83,7 +83,7 @@ def _saved(
         else:
             away = False
             if known is None:
-                yield from reversed(found[:_SHOWN_FIRST])
+                yield from reversed(found[:first])
             else:
                 # What was removed lets older ones into sight: they are not new.
                 new = [one for one in found if one.row.id >= floor]
