@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
     {"store", "stores", "opening", "options", "write_behind", "write_queue"},
-    {"operations", "maintenance", "executions", "records", "cache", "write_sessions"},
+    {"operations", "maintenance", "executions", "objects", "records", "cache", "write_sessions"},
     {"security"},
     {"codec"},
     {"running"},

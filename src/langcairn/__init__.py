@@ -22,6 +22,7 @@ from langcairn.errors import (
     Unserializable,
 )
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.objects import Moved, ObjectStorage
 from langcairn.opening import open_store
 from langcairn.security.guard import Action, matching, own_executions, read_only
 from langcairn.security.keys import generate_key
@@ -52,6 +53,8 @@ __all__ = [
     "InvalidInput",
     "MemoryCheckpointStore",
     "MissingChunks",
+    "Moved",
+    "ObjectStorage",
     "PostgresCheckpointStore",
     "RedisCheckpointStore",
     "SafeSerializer",

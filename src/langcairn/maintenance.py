@@ -40,6 +40,8 @@ from langcairn.records import fields_from_json, only_one, place, valid_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from langcairn.codec.nodes import Node
+
 _logger = logging.getLogger(__name__)
 
 _ROWS = 500  # [rows read at a time; they are small, the content is in chunks]
@@ -255,7 +257,23 @@ def _live(
     """Return the ids of all chunks that rows refer to, directly or through pages."""
     nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
     nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
-    content = Content(codec.format)
+    return (yield from opened(Content(codec.format), execution_id, nodes))
+
+
+def opened(content: Content, execution_id: str, nodes: Sequence[Node]) -> Operation[set[ChunkId]]:
+    """Fetch and open all pages of nodes.
+
+    Args:
+        content: Where they are kept.
+        execution_id: Whose they are.
+        nodes: What refers to them.
+
+    Returns:
+        The ids of all chunks that the nodes refer to, directly or through pages.
+
+    Raises:
+        CorruptData: A page is damaged or missing.
+    """
     while True:
         pages, values = references(nodes, content.pages)
         lacking = sorted(pages - content.pages.keys())

@@ -207,6 +207,20 @@ class Rewrite(NamedTuple):
     """Likewise. Only the value may differ."""
 
 
+class Move(NamedTuple):
+    """Store chunks in another form if the execution is still in ``epoch``.
+
+    Readers see the same, so the epoch stays. A chunk that isn't stored as it was read is left out.
+    Answer: True, or False if the epoch is another by now; then nothing happened. So whoever raises
+    the epoch knows that nothing prepared before will be moved after.
+    """
+
+    execution_id: str
+    epoch: int
+    chunks: Sequence[tuple[ChunkId, bytes, bytes]]
+    """Ids, the data as it was read, and the data as it is to be."""
+
+
 class Clear(NamedTuple):
     """Remove everything of one execution. Answer: True if there was something."""
 
@@ -223,6 +237,7 @@ Request = (
     | FindOldChunks
     | Sweep
     | Rewrite
+    | Move
     | Clear
 )
 

@@ -20,6 +20,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     Remove,
     Rewrite,
     Sweep,
@@ -104,6 +105,7 @@ class MemoryBackend(Backend):
             FindOldChunks: self._old_chunks,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Move: self._move,
             Clear: self._clear,
         }
 
@@ -315,6 +317,16 @@ class MemoryBackend(Backend):
             rows = execution.writes.get((before.namespace, before.checkpoint_id), {})
             if rows.get((before.task_id, before.idx)) == before:
                 rows[before.task_id, before.idx] = after
+
+    def _move(self, request: Move) -> bool:
+        execution = self._executions.get(request.execution_id)
+        if execution is None or execution.epoch != request.epoch:
+            return False
+        for id, old, new in request.chunks:
+            epoch, stored = execution.chunks.get(id, (0, None))
+            if stored == old:
+                execution.chunks[id] = (epoch, new)
+        return True
 
     def _clear(self, request: Clear) -> bool:
         execution = self._executions.pop(request.execution_id, None)

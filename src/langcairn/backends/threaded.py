@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
-from langcairn.backends.base import Backend, Clear, Commit, Remove, Rewrite, Sweep
+from langcairn.backends.base import Backend, Clear, Commit, Move, Remove, Rewrite, Sweep
 from langcairn.backends.group_commit import GroupCommit, Ticket
 from langcairn.errors import InvalidInput, StoreClosed
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from langcairn.backends.base import Request
 
-_WRITES = (Commit, Remove, Sweep, Rewrite, Clear)
+_WRITES = (Commit, Remove, Sweep, Rewrite, Move, Clear)
 
 
 class ThreadedBackend(Backend):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from langcairn.backends.base import Commit, Remove, Rewrite, Sweep, next_epoch
+from langcairn.backends.base import Commit, Move, Remove, Rewrite, Sweep, next_epoch
 from langcairn.backends.file.layout import (
     CommitEntry,
     RemoveEntry,
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langcairn.backends.base import CheckpointRow, Request, WriteRow
-    from langcairn.backends.file.index import Span, StoredCheckpoint, StoredWrite
+    from langcairn.backends.file.index import Span, StoredCheckpoint, StoredChunk, StoredWrite
     from langcairn.backends.file.layout import Entry
     from langcairn.backends.file.log import Log
 
-    StoredT = TypeVar("StoredT", StoredCheckpoint, StoredWrite)
-    RowT = TypeVar("RowT", CheckpointRow, WriteRow)
+    StoredT = TypeVar("StoredT", StoredCheckpoint, StoredWrite, StoredChunk)
+    RowT = TypeVar("RowT", CheckpointRow, WriteRow, bytes)
 
 
 class Transaction:
@@ -69,6 +69,8 @@ class Transaction:
                 case Rewrite():
                     self._rewrite(request)
                     return None
+                case Move():
+                    return self._move(request)
             raise TypeError(type(request).__name__)
         except CairnError as error:
             return error
@@ -182,6 +184,21 @@ class Transaction:
                 entry.writes.append((*key, len(blobs[-1])))
         if blobs:
             self._add(entry, blobs)
+
+    def _move(self, move: Move) -> bool:
+        index = self._log.index
+        if not index.epoch or index.epoch != move.epoch:
+            return False
+        entry = CommitEntry.of(index.epoch)
+        blobs: list[bytes] = []
+        for id, (old, new) in {id: data for id, *data in move.chunks}.items():
+            stored = index.chunks.get(id)
+            if stored is not None and self._holds(stored, self._log.chunk, old):
+                blobs.append(seal(new))
+                entry.chunks.append((id, len(blobs[-1])))
+        if blobs:
+            self._add(entry, blobs)
+        return True
 
     def _holds(self, stored: StoredT, read: Callable[[StoredT], RowT], row: RowT) -> bool:
         """Tell whether a row is stored as it was read; one of this very frame is newer."""
