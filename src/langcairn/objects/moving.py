@@ -212,17 +212,21 @@ class Packer:
     def _check(self, path: str, data: bytes) -> Generator[Any, Any, None]:
         """Check that a pack is stored as it is, before anything is taken from the database."""
         try:
-            back: bytes | None = yield GetObject(path)
+            back: bytes = yield GetObject(path)
         except ObjectMissing:
-            back = None
-        if back == data:
-            return
-        if back is not None:
+            newest: list[FoundCheckpoint] = yield newest_of(self._at.execution_id)
+            if not newest or newest[0].epoch != self._epoch:
+                raise Overtaken(self._at.execution_id) from None  # a sweep has taken it
+            raise StoreUnavailable(
+                f"object {path} of {self._at.where} isn't there after it was stored; its content "
+                "stays in the database"
+            ) from None
+        if back != data:
             yield DeleteObjects([path])
-        what = "isn't there" if back is None else "comes back otherwise"
-        raise StoreUnavailable(
-            f"object {path} of {self._at.where} {what} after it was stored; nothing was moved"
-        )
+            raise StoreUnavailable(
+                f"object {path} of {self._at.where} came back otherwise than it was stored; its "
+                "content stays in the database"
+            )
 
     def _link(self, part: list[tuple[ChunkId, bytes, bytes]]) -> Generator[Any, Any, None]:
         if part and not (yield Below(Move(self._at.execution_id, self._epoch, part))):

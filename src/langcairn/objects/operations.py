@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from langcairn.backends.base import ChunkId
     from langcairn.codec.chunks import ChunkFormat
+    from langcairn.objects.reading import Recent
     from langcairn.objects.settings import ObjectStorage
 
 _logger = logging.getLogger(__name__)
@@ -107,12 +108,14 @@ def move_touched(
 
 
 def clear_objects(
-    settings: ObjectStorage, where: str, execution_id: str
+    settings: ObjectStorage, where: str, execution_id: str, recent: Recent | None
 ) -> Generator[Any, Any, None]:
     """Remove the packs of an execution that was cleared, as far as that can be done now."""
     try:
         store = yield from known_name()
         if store is not None:
+            if recent is not None:
+                recent.forget(folder(store, execution_id))
             yield from sweep(settings, Place(where, store, execution_id), leave=False, merge=False)
     except (StoreError, CorruptData) as error:
         # What was asked for is done; what nothing refers to is found by the next sweep.

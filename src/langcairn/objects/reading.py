@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
     Found = Generator[Any, Any, dict[ChunkId, bytes]]
 
-# What a request costs in time is worth about a megabyte of transfer.
-_GAP = 512 << 10  # [bytes] that are read along rather than asking twice
+# A request takes as long as the transfer of so much, about. So much is read along with what is
+# asked for, on both sides: what lies beside it in a pack is mostly asked for next.
+_ALONG = 512 << 10  # [bytes]
 # Packs are merged now and then; whoever reads looks again where the chunk has gone.
 _ATTEMPTS = 5
 
 
 class Recent:
-    """What was read from packs last, within a budget. Under a pointer nothing ever changes.
+    """What was read from packs last, within a budget. Packs never change.
 
     Args:
         limit: The budget [bytes].
@@ -37,35 +38,51 @@ class Recent:
         self._limit = limit
         self._total = 0
         self._lock = threading.Lock()
-        self._data: OrderedDict[tuple[str, Pointer], bytes] = OrderedDict()
+        self._parts: OrderedDict[str, list[tuple[int, bytes]]] = OrderedDict()
+        """By pack: where a part begins, and the part."""
 
-    def get(self, execution_id: str, pointer: Pointer) -> bytes | None:
-        """Return what is behind a pointer of an execution, if it is remembered."""
-        key = execution_id, pointer
-        with self._lock:
-            data = self._data.get(key)
-            if data is not None:
-                self._data.move_to_end(key)
-            return data
+    def find(self, execution_id: str, pointers: dict[ChunkId, Pointer]) -> dict[ChunkId, bytes]:
+        """Return those of an execution's chunks that are remembered."""
+        found: dict[ChunkId, bytes] = {}
+        for id, pointer in pointers.items():
+            data = self._get(pointer.pack_path(execution_id), pointer)
+            # What was read along with something else was never checked.
+            if data is not None and pointer.check(id, data):
+                found[id] = data
+        return found
 
-    def add(self, execution_id: str, pointer: Pointer, data: bytes) -> None:
-        """Remember what is behind a pointer of an execution."""
-        key = execution_id, pointer
-        if len(data) > self._limit // 4:
-            return  # it would push out all that is small
+    def _get(self, path: str, pointer: Pointer) -> bytes | None:
         with self._lock:
-            if key not in self._data:
-                self._data[key] = data
-                self._total += len(data)
+            for start, data in self._parts.get(path, ()):
+                if start <= pointer.offset and pointer.end <= start + len(data):
+                    self._parts.move_to_end(path)
+                    return data[pointer.offset - start : pointer.end - start]
+        return None
+
+    def add(self, path: str, ranges: Ranges, read: Sequence[bytes]) -> None:
+        """Remember what was read from a pack."""
+        for (start, _), data in zip(ranges, read, strict=True):
+            self._add(path, start, data)
+
+    def _add(self, path: str, start: int, data: bytes) -> None:
+        with self._lock:
+            parts = self._parts.setdefault(path, [])
+            self._parts.move_to_end(path)
+            end = start + len(data)
+            inside = [part for part in parts if start <= part[0] <= part[0] + len(part[1]) <= end]
+            for part in inside:
+                parts.remove(part)
+            parts.append((start, data))
+            self._total += len(data) - sum(len(part) for _, part in inside)
             while self._total > self._limit:
-                _, dropped = self._data.popitem(last=False)
-                self._total -= len(dropped)
+                _, dropped = self._parts.popitem(last=False)
+                self._total -= sum(len(part) for _, part in dropped)
 
-    def forget(self, execution_id: str) -> None:
-        """Forget an execution."""
+    def forget(self, beginning: str) -> None:
+        """Forget the packs whose names begin so."""
         with self._lock:
-            for key in [key for key in self._data if key[0] == execution_id]:
-                self._total -= len(self._data.pop(key))
+            for path in [path for path in self._parts if path.startswith(beginning)]:
+                self._total -= sum(len(part) for _, part in self._parts.pop(path))
 
 
 def pointers_in(stored: dict[ChunkId, bytes]) -> dict[ChunkId, Pointer]:
@@ -77,13 +94,13 @@ def pointers_in(stored: dict[ChunkId, bytes]) -> dict[ChunkId, Pointer]:
     return {id: parse_pointer(id, data) for id, data in stored.items() if data.startswith(POINTER)}
 
 
-def fetch(where: str, request: FetchChunks, recent: Recent) -> Found:
+def fetch(where: str, request: FetchChunks, recent: Recent | None) -> Found:
     """Read chunks.
 
     Args:
         where: What to call the object store.
         request: Which.
-        recent: What was read last.
+        recent: What was read last; None: nothing is remembered.
 
     Returns:
         Those that exist, id to data.
@@ -128,75 +145,69 @@ def resolve(
         CorruptData: A pack is cut, or holds other bytes than were put there.
         StoreUnavailable: The object store can't be reached.
     """
-    found: dict[ChunkId, bytes] = {}
-    wanted: dict[str, list[tuple[ChunkId, Pointer]]] = {}
-    for id, pointer in pointers.items():
-        known = None if recent is None else recent.get(execution_id, pointer)
-        if known is None:
-            wanted.setdefault(pointer.pack_path(execution_id), []).append((id, pointer))
-        else:
-            found[id] = known
-    if not wanted:
+    found = {} if recent is None else recent.find(execution_id, pointers)
+    lacking = [item for item in pointers.items() if item[0] not in found]
+    if not lacking:
         return found
-    parts = [(path, merged(pointer for _, pointer in wanted[path])) for path in wanted]
+    wanted: dict[str, list[tuple[ChunkId, Pointer]]] = {}
+    for id, pointer in lacking:
+        wanted.setdefault(pointer.pack_path(execution_id), []).append((id, pointer))
+    along = 0 if recent is None else _ALONG
+    parts = [(path, merged((pointer for _, pointer in wanted[path]), along)) for path in wanted]
     outcomes: Sequence[list[bytes] | Exception] = yield GetRanges(parts)
     for (path, ranges), outcome in zip(parts, outcomes, strict=True):
-        if isinstance(outcome, ObjectMissing):
-            continue
         if isinstance(outcome, Exception):
+            if isinstance(outcome, ObjectMissing):
+                continue
             raise outcome
-        if sum(map(len, outcome)) != sum(end - start for start, end in ranges):
-            yield from _cut(where, execution_id, path, ranges[-1][1])
         for id, pointer in wanted[path]:
-            found[id] = _taken(where, execution_id, id, pointer, ranges, outcome)
-            if recent is not None:
-                recent.add(execution_id, pointer, found[id])
+            found[id] = chunk = _part_of(pointer, ranges, outcome)
+            if not pointer.check(id, chunk):
+                yield from _report(where, execution_id, id, pointer, len(chunk))
+        if recent is not None:
+            recent.add(path, ranges, outcome)
     return found
 
 
-def _taken(
-    where: str,
-    execution_id: str,
-    id: ChunkId,
-    pointer: Pointer,
-    ranges: Ranges,
-    read: Sequence[bytes],
-) -> bytes:
-    """Return a chunk from the range of its pack that it is in.
+def _part_of(pointer: Pointer, ranges: Ranges, read: Sequence[bytes]) -> bytes:
+    """Return what a pointer is to from the ranges of its pack."""
+    number = bisect_right(ranges, pointer.offset, key=lambda ends: ends[0]) - 1
+    at = pointer.offset - ranges[number][0]
+    return read[number][at : at + pointer.length]
 
-    Raises:
-        CorruptData: It isn't what was put there.
+
+def merged(pointers: Iterable[Pointer], along: int) -> list[tuple[int, int]]:
+    """Return the ranges of a pack to read for some of its chunks, few rather than exact.
+
+    Args:
+        pointers: To the chunks.
+        along: How much to read with them on both sides [bytes]; the pack may end before.
     """
-    place = bisect_right(ranges, pointer.offset, key=lambda ends: ends[0]) - 1
-    at = pointer.offset - ranges[place][0]
-    chunk = read[place][at : at + pointer.length]
-    if not pointer.check(id, chunk):
-        raise CorruptData(
-            f"chunk {id} of execution {execution_id!r} is damaged in pack "
-            f"{pointer.pack_path(execution_id)} of {where}, {pointer.length} bytes at "
-            f"{pointer.offset}"
-        )
-    return chunk
-
-
-def merged(pointers: Iterable[Pointer]) -> list[tuple[int, int]]:
-    """Return the ranges of a pack to read for some of its chunks, few rather than exact."""
     ranges: list[tuple[int, int]] = []
     for pointer in sorted(pointers, key=lambda pointer: pointer.offset):
-        if ranges and pointer.offset - ranges[-1][1] <= _GAP:
-            ranges[-1] = ranges[-1][0], max(ranges[-1][1], pointer.end)
+        start, end = max(pointer.offset - along, 0), pointer.end + along
+        if ranges and start <= ranges[-1][1]:
+            ranges[-1] = ranges[-1][0], max(ranges[-1][1], end)
         else:
-            ranges.append((pointer.offset, pointer.end))
+            ranges.append((start, end))
     return ranges
 
 
-def _cut(where: str, execution_id: str, path: str, end: int) -> Generator[Any, Any, None]:
-    """Raise what it is when fewer bytes came than were asked for."""
+def _report(
+    where: str, execution_id: str, id: ChunkId, pointer: Pointer, came: int
+) -> Generator[Any, Any, None]:
+    """Raise what it is when other bytes came than were put there."""
+    path = pointer.pack_path(execution_id)
+    if came == pointer.length:
+        raise CorruptData(
+            f"chunk {id} of execution {execution_id!r} is damaged in pack {path} of {where}: its "
+            f"{came:,} bytes at {pointer.offset:,} are not those that were put there"
+        )
     listed: list[StoredObject] = yield ListObjects(path.rpartition("/")[0] + "/")
     size = next((one.size for one in listed if one.path == path), 0)
-    if size < end:
+    if size < pointer.end:
         raise CorruptData(
-            f"pack {path} of {where} is cut: it has {size:,} bytes, and a chunk of execution "
-            f"{execution_id!r} ends at {end:,}"
+            f"pack {path} of {where} is cut: it has {size:,} bytes, and chunk {id} of execution "
+            f"{execution_id!r} ends at {pointer.end:,}"
         )
     raise StoreUnavailable(f"{where} sent too little of object {path}; it may work again")

@@ -52,7 +52,7 @@ class TieredBackend(Backend):
         self.inner = inner
         self.settings = settings
         self.objects = open_objects(settings.url, settings.options)
-        self._recent = Recent(settings.cache_bytes)
+        self._recent = Recent(settings.cache_bytes) if settings.cache_bytes else None
         self._background: Background | None = None
         self._operations: dict[type, Callable[[Any], Generator[Any, Any, object]]] = {
             FetchChunks: lambda request: fetch(self.objects.name, request, self._recent),
@@ -97,8 +97,8 @@ class TieredBackend(Backend):
 
     def _clear(self, clear: Clear) -> Generator[Any, Any, bool]:
         existed: bool = yield Below(clear)
-        self._recent.forget(clear.execution_id)
-        yield from clear_objects(self.settings, self.objects.name, clear.execution_id)
+        where, id = self.objects.name, clear.execution_id
+        yield from clear_objects(self.settings, where, id, self._recent)
         return existed
 
     # Moving

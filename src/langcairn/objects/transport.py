@@ -59,7 +59,7 @@ def open_objects(url: str, options: Mapping[str, Any]) -> Objects:
         from langcairn.objects.local import LocalObjects  # noqa: PLC0415 -- only one of them
 
         path = unquote(parts.path)
-        if parts.netloc not in ("", "localhost") or len(path) < 2 or "\0" in path:
+        if parts.netloc not in ("", "localhost") or path[:1] != "/" or path == "/" or "\0" in path:
             raise InvalidInput(f"objects={url!r}: a folder is file:///and/its/absolute/path")
         if options:
             raise InvalidInput(f"a folder for objects has no option {min(options)!r}")
