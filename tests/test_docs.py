@@ -41,6 +41,11 @@ def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
     run_python("docs/encryption.md", tmp_path, "import os")
 
 
+def test_python_of_the_page_on_object_storage(tmp_path: Path) -> None:
+    before = f"import os; os.environ['AGENT_OBJECTS'] = 'file://{tmp_path}/objects'"
+    assert "0 chunks moved, 0 objects" in run_python("docs/object-storage.md", tmp_path, before)
+
+
 def test_links_of_the_readme() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert links
