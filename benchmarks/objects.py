@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langcairn.objects import TieredBackend
 
 MESSAGE_LENGTH = 1_500
+KINDS = ("put", "get", "list", "delete", "out", "in")
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def measure_objects(place: Path, *, quick: bool = False) -> ObjectsResult:
         checkpoints=sum(scene.lengths),
         days=scene.days,
         bytes_moved=moved,
-        moving=dict(moving),
-        reading=dict(reading),
+        moving={kind: moving[kind] for kind in KINDS},
+        reading={kind: reading[kind] for kind in KINDS},
         messages=max(scene.lengths),
         longest=requests[0],
     )

@@ -55,6 +55,7 @@ class S3Server:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.bytes_sent = 0
+        self._lock = threading.Lock()
         self.faults: dict[str, Fault] = {}
         self.before: dict[str, Callable[[], None]] = {}
         self._moto: Any = DomainDispatcherApplication(create_backend_app)
@@ -121,7 +122,8 @@ class S3Server:
         kind = "RANGE" if "HTTP_RANGE" in environ else method
         if kind == "GET" and environ.get("QUERY_STRING"):
             kind = "LIST"
-        self.counts[kind] += 1
+        with self._lock:
+            self.counts[kind] += 1
         if kind in self.before:
             self.before[kind]()
         head: list[Any] = []
@@ -134,7 +136,8 @@ class S3Server:
         fault = self.faults.get(kind)
         if fault is not None:
             fault(answer)
-        self.bytes_sent += len(answer.body)
+        with self._lock:
+            self.bytes_sent += len(answer.body)
         start(answer.status, answer.headers)
         return [answer.body]
 

@@ -28,9 +28,11 @@ from langcairn import (
 )
 from langcairn.backends.base import (
     ChunkId,
+    Commit,
     FetchChunks,
     FindOldChunks,
     Move,
+    Remove,
     Rewrite,
 )
 from langcairn.objects import TieredBackend
@@ -334,6 +336,20 @@ def test_a_sweep_during_a_move(place: Place, store: CheckpointStore) -> None:
     assert len(place.packs()) == 1
 
 
+def test_a_move_during_a_sweep(place: Place, store: CheckpointStore) -> None:
+    save(store, "c1", state := {"messages": messages(20)})
+    mover = steps(store, "thread")
+    unlinked = advance(store, mover, lambda r: _is_below(r, Move))
+    other = place.open()
+    sweeper = steps(other, "thread")
+    # It has seen the pack, and that no pointer is to it.
+    fence = advance(other, sweeper, lambda r: _is_below(r, Remove))
+    proceed(store, mover, unlinked)
+    assert len(moved(store)) == 20
+    proceed(other, sweeper, fence)
+    assert load(place, "c1") == state
+
+
 def test_what_is_being_moved_is_left_alone_for_a_while(place: Place) -> None:
     store = place.open()
     save(store, "c1", state := {"messages": messages(20)})
@@ -609,6 +625,38 @@ def test_old_content_moves_in_the_background(place: Place) -> None:
     background = tiers(store)._background
     assert background is not None
     wait_until(lambda: not background._touched)
+
+
+def test_little_by_little_makes_a_pack_in_the_background(place: Place) -> None:
+    store = place.open(every=3600, least_bytes=20_000)
+    background = tiers(store)._background
+    assert background is not None
+    all: list[HumanMessage] = []
+    packs = []
+    for n in range(8):
+        all += messages(10, start=10 * n)
+        save(store, f"c{n}", {"messages": all})
+        ahead = datetime.now(UTC) + timedelta(days=1)  # so that the execution isn't done with
+        store.save(
+            Checkpoint(
+                id=f"d{n}", execution_id="thread", node_name="", state={}, metadata={},
+                timestamp=ahead,
+            )
+        )  # fmt: skip
+        background.round()
+        packs.append(len(place.packs()))
+    assert packs[0] == 0
+    assert 1 <= packs[-1] <= 3
+    assert load(place, "c7") == {"messages": all}
+
+
+def test_commits_made_together_are_noted(place: Place) -> None:
+    store = place.open(every=3600)
+    commits = [Commit(id, None, [(ChunkId("x" * 22), b"\x01\x00x")]) for id in ("a", "b")]
+    assert len(store.commit_all(commits)) == 2
+    background = tiers(store)._background
+    assert background is not None
+    assert list(background._touched) == ["a", "b"]
 
 
 async def test_an_async_store_moves_in_the_background(place: Place) -> None:

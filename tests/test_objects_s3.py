@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +21,7 @@ from langcairn import (
     StoreUnavailable,
     open_store,
 )
+from langcairn.backends.base import FetchChunks
 from langcairn.objects.requests import DeleteObjects, GetObject, ListObjects, PutObject
 
 if TYPE_CHECKING:
@@ -119,6 +123,31 @@ def test_eight_hundred_messages_in_three_requests(place: Bucket, server: S3Serve
     server.heal()
     assert load(place, "c800") == {"messages": all}
     assert 1 <= server.counts.total() <= 3
+
+
+@pytest.mark.parametrize("side", ["sync", "async"])
+async def test_many_packs_are_read_at_once(place: Bucket, server: S3Server, side: str) -> None:
+    store = place.open(pack_bytes=2000)
+    save(store, "c1", STATE)
+    assert store.move_to_objects("thread").packs == len(place.names()) > 4
+    fetch = FetchChunks("thread", sorted(moved(store)))
+    server.heal()
+    together, tickets = threading.Barrier(4, timeout=20), itertools.count()
+
+    def wait() -> None:
+        with suppress(threading.BrokenBarrierError):
+            if next(tickets) < 4:
+                together.wait()
+                server.counts["together"] = 1
+
+    server.before["RANGE"] = wait
+    options = {**server.options, "retry_config": {"max_retries": 0}}
+    async with place.open(options=options) as fresh:
+        backend = fresh.backend
+        found = backend.execute(fetch) if side == "sync" else await backend.aexecute(fetch)
+    assert len(found) == 30
+    assert server.counts["together"] == 1
+    assert server.counts["RANGE"] == len(place.names())
 
 
 # Outages
@@ -276,6 +305,15 @@ def test_wrong_credentials(place: Bucket, server: S3Server, store: CheckpointSto
     finally:
         server.require_signatures(False)
     assert load(place, "c1") == STATE
+
+
+def test_no_credentials(place: Bucket, server: S3Server) -> None:
+    options = {name: value for name, value in server.options.items() if "key" not in name}
+    nowhere = "http://127.0.0.1:1"  # where a machine's role would be asked for
+    store = place.open(options={**options, "metadata_endpoint": nowhere})
+    save(store, "c1", STATE)
+    with pytest.raises(StoreMisconfigured, match="no credentials for s3://"):
+        store.move_to_objects()
 
 
 def test_the_background_goes_on_after_an_outage(

@@ -10,29 +10,32 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from langcairn.errors import CairnError
+from langcairn.errors import CairnError, StoreError
 from langcairn.objects.moving import Overtaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
     from langcairn.backends.base import ChunkId, Request
 
 _logger = logging.getLogger(__name__)
 
 _MOST = 100_000  # [executions remembered; those forgotten are moved by a call or another process]
-_PATIENCE = 60.0  # [s] longer than any request takes
+_PATIENCE = 60.0  # [s] longer than a request takes
+_PATIENCE_AT_EXIT = 5.0  # [s]
+# A checkpoint bears the time when it was made, which is before it is stored.
+_BEFORE = timedelta(minutes=1)
 
 
 @dataclass
 class Touched:
     """An execution that was written to."""
 
-    since: datetime | None = None
-    """Up to when its checkpoints were looked at."""
+    since: datetime
+    """Checkpoints before were looked at, or not stored by this process."""
     large: set[ChunkId] = field(default_factory=set)
     """Large chunks that were committed since."""
     commits: int = 0
@@ -76,7 +79,10 @@ class Background:
     def note(self, execution_id: str, large: Iterable[ChunkId]) -> None:
         """Remember that an execution was written to."""
         with self._lock:
-            touched = self._touched.setdefault(execution_id, Touched())
+            touched = self._touched.get(execution_id)
+            if touched is None:
+                touched = Touched(datetime.now(UTC) - _BEFORE)
+                self._touched[execution_id] = touched
             touched.large.update(large)
             touched.commits += 1
             if len(self._touched) > _MOST:
@@ -91,7 +97,9 @@ class Background:
         """Work on everything that was noted, once."""
         for execution_id in list(self._touched):
             with self._lock:
-                touched = self._touched.get(execution_id, Touched())
+                touched = self._touched.get(execution_id)
+                if touched is None:
+                    continue  # forgotten, as there are too many
                 task = Touched(touched.since, set(touched.large), touched.commits)
             try:
                 since = self._work(execution_id, task, self._unless_stopped)
@@ -99,15 +107,23 @@ class Background:
                 return
             except Overtaken:
                 continue
-            except CairnError as error:
+            except StoreError as error:
+                # An outage, most likely: the others wait, too, and this one comes last next time.
                 _logger.warning(
                     "content of %r stays in the database for now: %s", execution_id, error
                 )
-                continue
+                with self._lock:
+                    if execution_id in self._touched:
+                        self._touched.move_to_end(execution_id)
+                return
+            except CairnError as error:
+                _logger.warning("content of %r stays in the database: %s", execution_id, error)
+                since = None
             with self._lock:
                 touched.large -= task.large
-                touched.since = since
-                if since is None and touched.commits == task.commits:
+                if since is not None:
+                    touched.since = since
+                elif touched.commits == task.commits:
                     self._touched.pop(execution_id, None)
 
     def _run(self) -> None:
@@ -123,12 +139,12 @@ class Background:
             raise _Stopped
         return self._execute(request)
 
-    def close(self) -> None:
-        """End the thread, after the request that it is at."""
+    def close(self, patience: float = _PATIENCE) -> None:
+        """End the thread, after the request that it is at; but don't wait longer than so [s]."""
         self._stop.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_PATIENCE)
+            thread.join(patience)
 
     async def aclose(self) -> None:
         """Do as `close`."""
@@ -147,7 +163,7 @@ def _forked() -> None:
 def _exiting() -> None:
     # A thread that is in a driver's code while the interpreter is taken down may crash it.
     for background in list(_all):
-        background.close()
+        background.close(_PATIENCE_AT_EXIT)
 
 
 if hasattr(os, "register_at_fork"):  # Windows can't fork

@@ -94,8 +94,8 @@ def move(
         large: Chunks that may be large, if that is known; then no young checkpoint is looked at.
 
     Returns:
-        What was done; and the time up to which the execution's checkpoints were looked at, or None
-        if it has no younger ones.
+        What was done; and since when checkpoints have to be looked at the next time, or None if
+        all of them are old.
 
     Raises:
         CorruptData: What the execution refers to can't be found out.
@@ -123,7 +123,9 @@ def move(
             if len(data) >= max(least, 1) and not data.startswith(POINTER):
                 yield from packer.add(id, data, data)
                 some_large = some_large or len(data) >= settings.larger
-    yield from packer.finish(0 if some_large else settings.least_bytes)
+    done = yield from packer.finish(0 if some_large else settings.least_bytes)
+    if rest is not None and not done:
+        rest = since  # what is too little for a pack is looked at again, with what will be old then
     return packer.moved._replace(executions=1), rest
 
 
@@ -184,10 +186,15 @@ class Packer:
         if self._pack.size >= self._settings.pack_bytes:
             yield from self._store()
 
-    def finish(self, least: int = 0) -> Generator[Any, Any, None]:
-        """Store the last pack, if there is at least so much for it [bytes]."""
+    def finish(self, least: int = 0) -> Generator[Any, Any, bool]:
+        """Store the last pack, if there is at least so much for it [bytes].
+
+        Returns:
+            Whether nothing is left.
+        """
         if self._replaced and self._pack.size - self._head >= least:
             yield from self._store()
+        return not self._replaced
 
     def _store(self) -> Generator[Any, Any, None]:
         pack, replaced = self._pack, self._replaced

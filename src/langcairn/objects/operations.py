@@ -91,13 +91,13 @@ def move_touched(
     format: ChunkFormat,
     where: str,
     execution_id: str,
-    since: datetime | None,
+    since: datetime,
     large: Collection[ChunkId],
 ) -> Generator[Any, Any, datetime | None]:
     """Move what is old or large by now of an execution that this process has written to.
 
     Returns:
-        The time up to which it was looked at; None if there is nothing left that will grow old.
+        Since when it has to be looked at the next time; None if nothing is left to grow old.
     """
     store = yield from make_name()
     at = Place(where, store, execution_id)

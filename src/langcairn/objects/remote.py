@@ -40,6 +40,9 @@ _AT_ONCE = 8  # [objects read at the same time, each with up to 10 ranges]
 _STATUS = re.compile(r"status code: (\d{3})")
 _BUSY = (408, 425, 429)  # which are the client's fault in HTTP's numbers only
 _NO_RANGE = 416
+# Who has no credentials asks the machine for them, by these addresses.
+_METADATA = re.compile(r"/latest/(api/token|meta-data)|computeMetadata|metadata/identity")
+_QUERY = re.compile(r"\?\S+")  # of an address, which may hold a signature
 
 # What obstore starts in the background doesn't come along into a forked process: it would hang.
 _used_in: set[int] = set()
@@ -238,6 +241,11 @@ class RemoteObjects(Objects):
         status, reason = _status(error), _first_line(error)
         if status == 404:
             return self._no_bucket()
+        if _METADATA.search(reason):
+            return StoreMisconfigured(
+                f"no credentials for {self.name} are in the options or the environment, and the "
+                f"machine gives none: {reason}"
+            )
         wrong = isinstance(
             error, (self._errors.PermissionDeniedError, self._errors.UnauthenticatedError)
         )
@@ -285,4 +293,4 @@ def _status(error: Exception) -> int | None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].partition(": <?xml")[0]
+    return _QUERY.sub("?…", str(error).partition("\n")[0].partition(": <?xml")[0])
