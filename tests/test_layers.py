@@ -12,12 +12,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "transfer", "demo", "testing", "__init__"},
-    {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
+    {"alerts", "caretaker", "metrics", "tracing", "logs", "monitor", "profiler", "rounds"},
     {
         "store",
         "stores",
         "opening",
         "options",
+        "maintaining",
         "measuring",
         "leases",
         "transactions",
@@ -27,7 +28,10 @@ LAYERS = [
     {
         "operations",
         "maintenance",
+        "keeping",
         "retention",
+        "upkeep",
+        "erasing",
         "forks",
         "comparing",
         "executions",

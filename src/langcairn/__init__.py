@@ -5,6 +5,9 @@ from langcairn.alerts import (
     Level,
     Thresholds,
 )
+from langcairn.caretaker import (
+    Maintenance,
+)
 from langcairn.checkpoint import (
     Checkpoint,
 )
@@ -16,6 +19,9 @@ from langcairn.comparing import (
     ItemDiff,
     StateDiff,
     compare_states,
+)
+from langcairn.erasing import (
+    ErasureReport,
 )
 from langcairn.errors import (
     AccessDenied,
@@ -80,6 +86,10 @@ from langcairn.opening import (
 from langcairn.profiler import (
     Profiler,
 )
+from langcairn.retention import (
+    Candidate,
+    Retention,
+)
 from langcairn.security.guard import (
     Action,
     matching,
@@ -106,6 +116,7 @@ from langcairn.transactions import (
     Transaction,
 )
 from langcairn.transfer import (
+    BackupHolding,
     BackupReport,
     DualWriteSaver,
     Finding,
@@ -121,11 +132,16 @@ from langcairn.transfer import (
     arestore,
     averify,
     backup,
+    backup_contains,
     migrate,
     progress_bar,
     repair,
     restore,
     verify,
+)
+from langcairn.upkeep import (
+    MaintainedExecution,
+    MaintenanceReport,
 )
 from langcairn.write_behind import (
     WriteBehind,
@@ -137,8 +153,10 @@ __all__ = [
     "Alert",
     "AlreadyThere",
     "AmbiguousCheckpoint",
+    "BackupHolding",
     "BackupReport",
     "CairnError",
+    "Candidate",
     "ChannelDiff",
     "Checkpoint",
     "CheckpointConfig",
@@ -152,6 +170,7 @@ __all__ = [
     "CorruptData",
     "DecryptionFailed",
     "DualWriteSaver",
+    "ErasureReport",
     "ExecutionStats",
     "FileCheckpointStore",
     "Finding",
@@ -166,6 +185,9 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "Level",
+    "MaintainedExecution",
+    "Maintenance",
+    "MaintenanceReport",
     "MemoryCheckpointStore",
     "MigrationReport",
     "MissingChunks",
@@ -178,6 +200,7 @@ __all__ = [
     "RedisCheckpointStore",
     "RepairReport",
     "RestoreReport",
+    "Retention",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
@@ -203,6 +226,7 @@ __all__ = [
     "arestore",
     "averify",
     "backup",
+    "backup_contains",
     "compare_states",
     "generate_key",
     "matching",
