@@ -73,7 +73,7 @@ class Maintenance(Rounds):
         self._on_report = on_report
         self._after = ""
 
-    def work(self) -> MaintenanceReport:
+    def maintain(self) -> MaintenanceReport:
         """Make a round now, where the last one ended.
 
         Raises:
@@ -84,8 +84,8 @@ class Maintenance(Rounds):
         self._end(report)
         return report
 
-    async def awork(self) -> MaintenanceReport:
-        """Do as `work`."""
+    async def amaintain(self) -> MaintenanceReport:
+        """Do as `maintain`."""
         report = await self._store.amaintain(after=self._after, **self._options)
         self._end(report)
         return report
@@ -100,13 +100,13 @@ class Maintenance(Rounds):
 
     @override
     def _make_round(self) -> None:
-        report = self.work()
+        report = self.maintain()
         if self._on_report is not None:
             self._on_report(report)
 
     @override
     async def _amake_round(self) -> None:
-        report = await self.awork()
+        report = await self.amaintain()
         if self._on_report is not None:
             answer = self._on_report(report)
             if inspect.isawaitable(answer):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from langcairn.backends.base import CheckpointRow, WriteRow
 from langcairn.maintenance import Key, metadata_of, needed, orphans_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
+    from langcairn.backends.base import CheckpointRow, WriteRow
     from langcairn.operations import Codec
 
     Wanted = Callable[[int, CheckpointRow], bool]

@@ -65,7 +65,7 @@ class Retention:
         keep: Is asked about each checkpoint that may go; what it returns True for, stays. If it
             raises, nothing of that execution goes, and the report has the error.
         threads: For which executions this is: a pattern as of `fnmatch`, with upper and lower case
-            told apart. Of several `Retention`\\ s, the first whose pattern fits counts.
+            told apart. Of several rules, the first whose pattern fits counts.
 
     Raises:
         InvalidInput: A rule can't be used as it is.
@@ -106,15 +106,14 @@ def retentions(given: Retention | Iterable[Retention] | None) -> tuple[Retention
     """Return rules as a tuple.
 
     Raises:
-        InvalidInput: They are no `Retention`\\ s.
+        InvalidInput: One of them is no `Retention`.
     """
     if given is None:
         return ()
-    rules = (given,) if isinstance(given, Retention) else given
     try:
-        rules = tuple(rules)
-    except TypeError:
-        rules = (given,)
+        rules = (given,) if isinstance(given, Retention) else tuple(given)
+    except TypeError as error:
+        raise InvalidInput(f"expected a Retention or a list of them, not {given!r:.80}") from error
     for rule in rules:
         if not isinstance(rule, Retention):
             raise InvalidInput(f"expected a Retention, not {type(rule).__name__}: {rule!r:.80}")

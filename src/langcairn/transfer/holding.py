@@ -35,7 +35,7 @@ class BackupHolding:
 
 
 def backup_contains(path: str | os.PathLike[str], user_id: str | int | UUID) -> BackupHolding:
-    """Look in a backup file for executions of a user, by their `ThreadId`\\ s.
+    """Look in a backup file for executions whose `ThreadId` names a user.
 
     Only its index is read. Of increments, each file must be looked at for itself.
 
