@@ -161,6 +161,11 @@ def test_what_is_needed_stays(
         call = name.removeprefix("node:")
         if name.startswith("node:") and ("", call) in kept:
             assert (name, id) in kept
+    # What a kept step goes back to in a subgraph that keeps its state between calls.
+    shared = [row.id for row in rows if row.namespace == "node"]
+    for name, id in kept:
+        before = [one for one in shared if one < id]
+        assert name or not before or ("node", max(before)) in kept
     # The newest go last; and what no rule removes, stays.
     if rule.max_bytes is None:
         most = rule.max_checkpoints or len(rows)
