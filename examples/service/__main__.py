@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from typing_extensions import override
@@ -18,6 +18,7 @@ from langcairn.logs import JsonFormatter
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Coroutine
     from types import FrameType
 
     from examples.service.running import Runs
@@ -50,7 +51,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, storage: Storage | None = None) -> None:
+async def serve(settings: Settings, storage: Storage | None = None) -> None:
     """Serve until a signal comes."""
     app = create_app(settings, storage)
     config = uvicorn.Config(
@@ -61,9 +62,24 @@ def serve(settings: Settings, storage: Storage | None = None) -> None:
         access_log=False,  # the metrics count requests, the proxy in front logs them
         log_config=None,
         server_header=False,
+        # The network of trusted proxies is ours to check: uvicorn would put the address that a
+        # header names in the place of the one that connected.
+        proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
-    Server(config, app.state.runs).run()
+    await Server(config, app.state.runs).serve()
+
+
+def run(service: Coroutine[Any, Any, None]) -> None:
+    """Run a service to its end, on uvloop if it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 -- not on Windows
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(service)
 
 
 def main() -> int:
@@ -72,7 +88,7 @@ def main() -> int:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        serve(Settings.from_environment(os.environ))
+        run(serve(Settings.from_environment(os.environ)))
     except (BadSetting, CairnError) as error:
         print(f"can't serve: {error}", file=sys.stderr)
         return 2
