@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from tests.postgres_server import PostgresServer
 
 from benchmarks.results import ROOT, describe_machine
 from benchmarks.savers.postgres import new_database
 from benchmarks.servers import VARIABLES
 from benchmarks.service_load.measuring import Load, measure
 from benchmarks.service_load.serving import SAVERS
-from tests.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.status import Status
 
     from benchmarks.service_load.measuring import Outcome
 
@@ -63,15 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             first = number % len(options.savers)
             for saver in options.savers[first:] + options.savers[:first]:
                 with new_database() as url, console.status(saver) as status:
-                    outcome = asyncio.run(
-                        measure(
-                            saver,
-                            load,
-                            url,
-                            server,
-                            lambda text, name=saver, shown=status: shown.update(f"{name}: {text}"),  # type: ignore[misc] -- mypy infers no lambda with defaults
-                        )
-                    )
+
+                    def show(text: str, status: Status = status, saver: str = saver) -> None:
+                        status.update(f"{saver}: {text}")
+
+                    outcome = asyncio.run(measure(saver, load, url, server, show))
                 outcomes[saver].append(outcome)
                 console.print(_line(outcome))
     _print(console, outcomes, load)

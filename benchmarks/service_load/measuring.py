@@ -127,14 +127,14 @@ async def measure(
     await asyncio.to_thread(prepare, saver, store)
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        profiles = [directory / str(n) for n in range(load.processes)] if load.profile else []
+        profiles = [str(directory / str(n)) for n in range(load.processes) if load.profile]
         progress("starting")
         async with AsyncExitStack() as processes:
             services = [
                 await processes.enter_async_context(
-                    Service(saver, store, str(profile or ""), dict(load.settings))
+                    Service(saver, store, profile, dict(load.settings))
                 )
-                for profile in (profiles or [None] * load.processes)
+                for profile in profiles or [""] * load.processes
             ]
             pids = [service.pid for service in services]
             users = [
@@ -237,17 +237,17 @@ def _times(latencies: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _profile_of(files: Sequence[Path]) -> dict[str, Any]:
+def _profile_of(files: Sequence[str]) -> dict[str, Any]:
     """Put the profiles of processes together, as shares of all samples."""
     packages: Counter[str] = Counter()
     places: Counter[str] = Counter()
     for file in files:
-        found = json.loads(file.read_text())
+        found = json.loads(Path(file).read_text())
         packages.update(found["packages"])
         places.update(found["places"])
     whole = packages.total()
     return {
-        name: {key: count / whole for key, count in counter.most_common(25)}
+        name: {key: count / whole for key, count in counter.most_common(400)}
         for name, counter in (("packages", packages), ("places", places))
         if whole
     }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 EVERY = 0.002  # [s] of CPU time
-_PLACES = 40
+_PLACES = 400
 
 _STANDARD = sysconfig.get_path("stdlib")
 _SITES = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
@@ -76,9 +76,9 @@ def _package(filename: str) -> str:
     """Return what a file belongs to; empty for the standard library."""
     for site in _SITES:
         if filename.startswith(site):
-            name = filename[len(site) + 1 :].split("/")[0].removesuffix(".py")
+            name = filename[len(site) + 1 :].split("/", maxsplit=1)[0].removesuffix(".py")
             return "http" if name in _HTTP else name
-    if filename.startswith((_STANDARD, "<frozen", sys.prefix)):
+    if filename.startswith((_STANDARD, "<", sys.prefix)):  # <string>: made by dataclasses
         return ""
     if "/src/langcairn/" in filename:
         return "langcairn"

@@ -18,13 +18,13 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
+from tests.ports import hold_port, number_of
 
 from benchmarks.results import ROOT
 from benchmarks.service_load.client import HOST, Client, request
 from benchmarks.service_load.sampling import Sampler
 from examples.service.__main__ import run, serve
 from examples.service.settings import Settings
-from tests.ports import hold_port, number_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -32,8 +32,15 @@ if TYPE_CHECKING:
 
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-SAVERS = ("langcairn", "langcairn check", "official", "memory")
-"""langcairn with leases, langcairn that only notices races, AsyncPostgresSaver, InMemorySaver."""
+ONE_WRITER = {
+    "langcairn": "lease",
+    "langcairn check": "check",
+    "langcairn process": "process",
+}
+"""Ours, and how each keeps a thread to one writer, see `Settings.one_writer`."""
+
+SAVERS = (*ONE_WRITER, "official", "memory")
+"""AsyncPostgresSaver and InMemorySaver: there only the process itself keeps runs apart."""
 
 _SAVER = "SERVICE_LOAD_SAVER"
 _PROFILE = "SERVICE_LOAD_PROFILE"
@@ -52,7 +59,7 @@ class OtherStorage:
     def writing(self, thread_id: str) -> AbstractAsyncContextManager[object]:  # noqa: ARG002 -- Storage's
         return nullcontext()
 
-    async def threads(self, limit: int, after: str) -> list[str]:  # noqa: ARG002 -- Storage's
+    async def threads(self, limit: int, after: str) -> list[str]:
         raise NotImplementedError("other savers can't list the threads of a user")
 
     async def delete(self, thread_id: str) -> bool:
@@ -116,7 +123,7 @@ class Service:
             "SERVICE_PORT": str(self.port),
             "SERVICE_USER_HEADER": "x-user",
             "SERVICE_TRUSTED_PROXIES": HOST,
-            "SERVICE_ONE_WRITER": "check" if saver == "langcairn check" else "lease",
+            "SERVICE_ONE_WRITER": ONE_WRITER.get(saver, "process"),
             _SAVER: saver,
             _PROFILE: profile,
             **(settings or {}),

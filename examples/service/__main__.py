@@ -72,12 +72,7 @@ async def serve(settings: Settings, storage: Storage | None = None) -> None:
 
 def run(service: Coroutine[Any, Any, None]) -> None:
     """Run a service to its end, on uvloop if it is installed."""
-    try:
-        import uvloop  # noqa: PLC0415 -- not on Windows
-    except ImportError:
-        factory = None
-    else:
-        factory = uvloop.new_event_loop
+    factory = uvicorn.Config("", loop="auto").get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(service)
 

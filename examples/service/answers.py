@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from langchain_core.messages import BaseMessage
 from langgraph.errors import EmptyInputError, InvalidUpdateError
 
@@ -123,6 +124,13 @@ def answer_errors(app: FastAPI) -> None:
         said = explained(error)
         return problem(said.status, said.code, str(said))
 
+    async def answer_invalid(request: Request, error: Exception) -> Response:  # noqa: ARG001 -- as above
+        assert isinstance(error, RequestValidationError)
+        # Where and why, and never the input: it may hold what JSON can't, or a secret.
+        found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+        return problem(422, "invalid", "; ".join(found))
+
+    app.add_exception_handler(RequestValidationError, answer_invalid)
     kinds: list[type[Exception]] = [Refused, *(kind for kind, *_ in _KINDS)]
     for kind in kinds:
         app.add_exception_handler(kind, answer)

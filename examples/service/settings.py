@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-OneWriter = Literal["lease", "check"]
+OneWriter = Literal["lease", "check", "process"]
 Durability = Literal["sync", "async", "exit"]
 Network = IPv4Network | IPv6Network
 
@@ -31,8 +31,10 @@ class Settings:
         tokens_file: File with a bearer token and its user on each line.
         user_header: Header in which a proxy that is trusted names the user.
         trusted_proxies: Networks whose `user_header` is believed.
-        one_writer: How two runs of a thread in different processes are kept apart: ``lease``
-            before the run begins, ``check`` when the second one saves.
+        one_writer: What happens to a second run of a thread in another process (in the same one it
+            is always refused): with ``lease`` it is refused before it begins; with ``check`` when
+            it saves, so its tools may have run; with ``process`` it isn't noticed: only for a
+            single process, or a load balancer that sends a thread always to the same one.
         lease_seconds: After which time the lease of a process that died is free [s].
         durability: LangGraph's: when checkpoints are saved.
         max_runs: The most runs at the same time; more are refused.
@@ -132,7 +134,7 @@ variables: dict[str, tuple[str, Callable[[str], object]]] = {
     "tokens_file": ("SERVICE_TOKENS_FILE", cast("Callable[[str], object]", Path)),
     "user_header": ("SERVICE_USER_HEADER", str.lower),
     "trusted_proxies": ("SERVICE_TRUSTED_PROXIES", _networks),
-    "one_writer": ("SERVICE_ONE_WRITER", _one_of("lease", "check")),
+    "one_writer": ("SERVICE_ONE_WRITER", _one_of("lease", "check", "process")),
     "lease_seconds": ("SERVICE_LEASE_SECONDS", _seconds),
     "durability": ("SERVICE_DURABILITY", _one_of("sync", "async", "exit")),
     "max_runs": ("SERVICE_MAX_RUNS", _count(1, 1_000_000)),

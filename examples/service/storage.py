@@ -73,7 +73,10 @@ class CairnStorage:
         self._store = open_store(settings.store, **options)
         # Only this one is used for requests: every operation is checked against who asks.
         self._guarded = self._store.guard(own_executions, who=user)
-        self.saver = CheckpointSaver(self._guarded, single_writer=True)
+        # A lease makes checking needless; on PostgreSQL a checked put is a transaction of its own,
+        # where others share a statement with all that wait.
+        checked = settings.one_writer == "check"
+        self.saver = CheckpointSaver(self._guarded, single_writer=checked)
         self._lease_seconds = settings.lease_seconds if settings.one_writer == "lease" else None
         instrument(self._store, registry)
 
