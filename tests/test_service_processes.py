@@ -228,6 +228,8 @@ async def test_the_end_of_a_process_loses_nothing(
             kind, _, last = told[-1]
             assert (kind, last["status"], last["error"]["error"]) == ("end", "stopped", "stopped")
             assert await asyncio.to_thread(ending.wait) == 0
+        log = [json.loads(line) for line in (logs / "ending").read_text().splitlines()]
+        assert {line["level"] for line in log} == {"INFO"}
 
     assert (await said(elsewhere, short))[-1] == "Order 1 was sent 2 days ago."
     kept = await said(elsewhere, long)

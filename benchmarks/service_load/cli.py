@@ -45,7 +45,7 @@ RECOVERY = 5.0  # [s]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; returns 1 if something was lost or wrong."""
     options = _parser().parse_args(arguments)
-    console = Console(width=max(Console().width, 120), highlight=False)
+    console = Console(width=max(Console().width, 150), highlight=False)
     settings = [tuple(one.partition("=")[::2]) for one in options.set]
     load = Load(
         processes=options.processes,
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         restarts=options.restarts,
         profile=options.profile,
         settings=tuple((name, value) for name, value in settings),
+        wrap=tuple(options.wrap.split()),
     )
     outcomes: dict[str, list[Outcome]] = {saver: [] for saver in options.savers}
     with ExitStack() as stack:
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", nargs="*", default=[], metavar="NAME=VALUE", help="of the service's environment"
     )
+    parser.add_argument("--wrap", default="", help="a command to run the service with, as prlimit")
     parser.add_argument("--json", type=Path, default=RESULTS)
     return parser
 

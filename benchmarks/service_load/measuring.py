@@ -39,6 +39,7 @@ class Load:
         restarts: How often PostgreSQL is stopped and started again meanwhile.
         profile: Whether to sample where the CPU time of the service goes.
         settings: More environment variables of the service.
+        wrap: A command that runs the service, with its first arguments, such as ``prlimit``.
     """
 
     processes: int = 2
@@ -48,6 +49,7 @@ class Load:
     restarts: int = 0
     profile: bool = False
     settings: tuple[tuple[str, str], ...] = ()
+    wrap: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ async def measure(
         async with AsyncExitStack() as processes:
             services = [
                 await processes.enter_async_context(
-                    Service(saver, store, profile, dict(load.settings))
+                    Service(saver, store, profile, dict(load.settings), load.wrap)
                 )
                 for profile in profiles or [""] * load.processes
             ]

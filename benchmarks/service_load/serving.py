@@ -27,6 +27,7 @@ from examples.service.__main__ import run, serve
 from examples.service.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -109,10 +110,16 @@ class Service:
         store: URL of the database.
         profile: File for a profile of its CPU time, or none.
         settings: More variables of its environment.
+        wrap: Words before its command. What they run must become the service: no child of theirs.
     """
 
     def __init__(
-        self, saver: str, store: str, profile: str = "", settings: dict[str, str] | None = None
+        self,
+        saver: str,
+        store: str,
+        profile: str = "",
+        settings: dict[str, str] | None = None,
+        wrap: Sequence[str] = (),
     ) -> None:
         self._holder = hold_port()
         self.port = number_of(self._holder)
@@ -129,7 +136,9 @@ class Service:
             **(settings or {}),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.service_load.serving"], env=environment, cwd=ROOT
+            [*wrap, sys.executable, "-m", "benchmarks.service_load.serving"],
+            env=environment,
+            cwd=ROOT,
         )
         self.pid = self._process.pid
 

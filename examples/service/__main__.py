@@ -72,7 +72,7 @@ async def serve(settings: Settings, storage: Storage | None = None) -> None:
 
 def run(service: Coroutine[Any, Any, None]) -> None:
     """Run a service to its end, on uvloop if it is installed."""
-    factory = uvicorn.Config("", loop="auto").get_loop_factory()
+    factory = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(service)
 
