@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -54,6 +55,7 @@ class Server(uvicorn.Server):
 async def serve(settings: Settings, storage: Storage | None = None) -> None:
     """Serve until a signal comes."""
     app = create_app(settings, storage)
+    _collect_seldom()
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -68,6 +70,17 @@ async def serve(settings: Settings, storage: Storage | None = None) -> None:
         timeout_graceful_shutdown=5,
     )
     await Server(config, app.state.runs).serve()
+
+
+def _collect_seldom() -> None:
+    """Let Python look for cyclic garbage less often.
+
+    A run makes thousands of objects that live for a moment. Looking through them after every 700,
+    and now and then through all modules as well, takes a fifth of the service's CPU time.
+    """
+    gc.collect()
+    gc.freeze()  # what was imported stays
+    gc.set_threshold(20_000, 20, 50)
 
 
 def run(service: Coroutine[Any, Any, None]) -> None:
