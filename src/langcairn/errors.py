@@ -113,6 +113,10 @@ class DecryptionFailed(CorruptData):
     """What is stored can't be decrypted: another key, no encryption, damaged, forged or moved."""
 
 
+class KeyMissing(DecryptionFailed):
+    """Something is encrypted, and its key was not given; with it, it may well be readable."""
+
+
 class ForgedData(CorruptData):
     """What is stored is not signed with a key of this store, or not as it is now."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import zstandard
 
-from langcairn.errors import CorruptData, DecryptionFailed, InvalidInput
+from langcairn.errors import CorruptData, InvalidInput, KeyMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +110,12 @@ class ChunkFormat:
 
     def namer(self, execution_id: str) -> Callable[[Payload], ChunkId]:
         """Return what gives the content of an execution its ids."""
-        if self._secret is None:
-            return chunk_id
-        return partial(chunk_id, key=self._secret(execution_id))
+        key = self.id_key(execution_id)
+        return partial(chunk_id, key=key) if key else chunk_id
+
+    def id_key(self, execution_id: str) -> bytes:
+        """Return the key of an execution's ids; nothing if they are made without."""
+        return b"" if self._secret is None else self._secret(execution_id)
 
     def seal(self, payload: Payload) -> bytes:
         """Return the bytes to store for this content."""
@@ -149,9 +152,9 @@ def chunk_id(payload: Payload, key: bytes = b"") -> ChunkId:
     return text[:ID_LENGTH].decode()  # type: ignore[return-value]  # NewType of str
 
 
-def encrypted(what: str) -> DecryptionFailed:
+def encrypted(what: str) -> KeyMissing:
     """Return the error for something encrypted that came to where no key is."""
-    return DecryptionFailed(f"{what} is encrypted: open the store with its key (encryption=…)")
+    return KeyMissing(f"{what} is encrypted: open the store with its key (encryption=…)")
 
 
 def _opened(id: ChunkId, sealed: bytes) -> Payload:
