@@ -9,6 +9,7 @@ from benchmarks.rows import crowd_pairs, workload_pairs
 if TYPE_CHECKING:
     from benchmarks.results import RunResult
     from benchmarks.rows import Pair, Row
+    from benchmarks.singles import Singles
 
 NAMES = {
     "official sqlite": "langgraph-checkpoint-sqlite",
@@ -20,6 +21,12 @@ NAMES = {
     "langcairn postgres": "langcairn on PostgreSQL",
     "langcairn valkey": "langcairn on Valkey",
     "langcairn files": "langcairn on files",
+    "retaining sqlite": "with max_checkpoints=10",
+    "leased postgres": "with a lease",
+    "encrypted sqlite": "encrypted, on SQLite",
+    "signed sqlite": "signed, on SQLite",
+    "encrypted memory": "encrypted, in memory",
+    "signed memory": "signed, in memory",
 }
 
 
@@ -32,7 +39,14 @@ def as_markdown(result: RunResult) -> str:
     tables += [
         _table(one.crowd.description, pair) for one in result.crowds for pair in crowd_pairs(one)
     ]
+    tables += [_singles(one) for one in result.singles]
     return "\n".join(tables)
+
+
+def _singles(result: Singles) -> str:
+    lines = [f"| {result.description} | | to reach |", "|---|---|---|"]
+    lines += [f"| {one.label} | {one.text} | {one.goal} |" for one in result.figures]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _table(title: str, pair: Pair) -> str:
