@@ -49,9 +49,10 @@ _OPERATIONS = ("backup", "restore", "migrate")
 
 
 class Operation(NamedTuple):
-    """One operation: the bytes of distinct content, its time [s], its peak memory [bytes]."""
+    """One operation: bytes of distinct content and of the source, time [s], peak memory [bytes]."""
 
     distinct: int
+    source: int
     seconds: float
     memory: int
 
@@ -77,6 +78,7 @@ def measure(rounds: int, place: Path, advance: Callable[[], None], *, quick: boo
         advance()
         short = _fill_official(official, quick=quick)
         advance()
+        sizes: dict[str, int] = {}
         found: dict[str, list[tuple[float, int]]] = {name: [] for name in _OPERATIONS}
         for number in range(rounds):
             backup = directory / f"{number}.cairn"
@@ -85,6 +87,7 @@ def measure(rounds: int, place: Path, advance: Callable[[], None], *, quick: boo
                 ("restore", backup, directory / f"restored-{number}.db"),
                 ("migrate", official, directory / f"migrated-{number}.db"),
             ):
+                sizes[name] = source.stat().st_size
                 found[name].append(_run(name, source, target))
                 advance()
         contents = {"backup": distinct, "restore": distinct, "migrate": short}
@@ -93,6 +96,7 @@ def measure(rounds: int, place: Path, advance: Callable[[], None], *, quick: boo
             {
                 name: Operation(
                     contents[name],
+                    sizes[name],
                     median(seconds for seconds, _ in several),
                     max(memory for _, memory in several),
                 )

@@ -145,6 +145,12 @@ def _moving(run: Run) -> Singles:
         figures += [
             Single(f"{name}_distinct", f"{name}: distinct content", one.distinct, "bytes"),
             Single(f"{name}_rate", f"{name}: of it", rate, "MB/s", least=20),
+            Single(
+                f"{name}_source_rate",
+                f"{name}: of the source's file",
+                one.source / one.seconds / 1e6,
+                "MB/s",
+            ),
             Single(f"{name}_memory", f"{name}: peak memory", one.memory, "bytes", most=200e6),
         ]
     return Singles("transfer", moving.DESCRIPTION, run.quick, figures)
