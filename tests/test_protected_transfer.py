@@ -354,6 +354,8 @@ class TestChecks:
             (ENCRYPTED, {"encryption": B}),
             (ENCRYPTED, {}),
             (SIGNED, {"signing_key": B}),
+            ({}, {"encryption": A}),
+            ({}, {"signing_key": A}),
         ],
     )
     def test_nothing_is_repaired_away_for_want_of_a_key(

@@ -114,8 +114,8 @@ class DecryptionFailed(CorruptData):
     """What is stored can't be decrypted: another key, no encryption, damaged, forged or moved."""
 
 
-class KeyMissing(DecryptionFailed):
-    """Something is encrypted, and its key was not given; with it, it may well be readable."""
+class TamperedData(DecryptionFailed):
+    """What is encrypted was damaged, forged or moved: its key is there, and doesn't open it."""
 
 
 class ForgedData(CorruptData):

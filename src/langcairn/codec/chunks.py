@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import zstandard
 
-from langcairn.errors import CorruptData, InvalidInput, KeyMissing
+from langcairn.errors import CorruptData, DecryptionFailed, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,9 +152,9 @@ def chunk_id(payload: Payload, key: bytes = b"") -> ChunkId:
     return text[:ID_LENGTH].decode()  # type: ignore[return-value]  # NewType of str
 
 
-def encrypted(what: str) -> KeyMissing:
+def encrypted(what: str) -> DecryptionFailed:
     """Return the error for something encrypted that came to where no key is."""
-    return KeyMissing(f"{what} is encrypted: open the store with its key (encryption=…)")
+    return DecryptionFailed(f"{what} is encrypted: open the store with its key (encryption=…)")
 
 
 def _opened(id: ChunkId, sealed: bytes) -> Payload:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from langcairn.errors import InvalidInput, KeyMissing, StoreMisconfigured
+from langcairn.errors import DecryptionFailed, InvalidInput, StoreMisconfigured
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -79,13 +79,13 @@ class Keyring:
         """Return what encrypts an execution's data with a key.
 
         Raises:
-            KeyMissing: There is no such key.
+            DecryptionFailed: There is no such key.
         """
         if id not in self._keys and callable(self._source):
             self._load()
         if id not in self._keys:
             known = ", ".join(known.hex() for known in self._keys)
-            raise KeyMissing(
+            raise DecryptionFailed(
                 f"something of execution {execution_id!r} was encrypted with key {id.hex()}, and "
                 f"the keys given are {known}: give the store the key that it was written with"
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import ormsgpack
 from typing_extensions import override
 
-from langcairn.errors import DecryptionFailed, ForgedData, KeyMissing
+from langcairn.errors import DecryptionFailed, ForgedData
 from langcairn.security.encrypted import EncryptedBackend
 from langcairn.security.keys import key_id
 from langcairn.security.signed import SignedBackend
@@ -155,7 +155,7 @@ class Keychain(NamedTuple):
             name: What to call it.
 
         Raises:
-            KeyMissing: It is encrypted with another key than these.
+            DecryptionFailed: It is encrypted with another key than these.
             ForgedData: It is signed with another key than these.
         """
         context = blake2b(backup_id + ormsgpack.packb(tuple(header)), digest_size=32).digest()
@@ -167,14 +167,14 @@ class Keychain(NamedTuple):
 
     def _encrypted(self, key: bytes, context: bytes, name: str) -> Protection:
         if self.keyring is None:
-            raise KeyMissing(
+            raise DecryptionFailed(
                 f"{name} is encrypted: restore it into a store with its key, or give that as "
                 "restore(…, encryption=…)"
             )
         try:
             return _Encrypted(self.keyring, key, context)
-        except KeyMissing as error:
-            raise KeyMissing(
+        except DecryptionFailed as error:
+            raise DecryptionFailed(
                 f"{name} is encrypted with key {key.hex()}, which the store doesn't have: give it "
                 "as restore(…, encryption=…)"
             ) from error

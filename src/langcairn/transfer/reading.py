@@ -20,7 +20,13 @@ from langcairn.backends.base import (
 )
 from langcairn.checks import checked_graph, checked_write
 from langcairn.codec.reader import Content, parse, references
-from langcairn.errors import CorruptData, DecryptionFailed, ForgedData, KeyMissing, StoreUnavailable
+from langcairn.errors import (
+    CorruptData,
+    DecryptionFailed,
+    ForgedData,
+    StoreUnavailable,
+    TamperedData,
+)
 from langcairn.operations import ATTEMPTS
 from langcairn.transfer.reports import Finding
 from langcairn.transfer.running import At, Steps
@@ -235,9 +241,7 @@ class Batches:
             self._at += len(asked)
             try:
                 chunks = yield from self._fetch(asked)
-            except KeyMissing:
-                raise
-            except DecryptionFailed:
+            except TamperedData:
                 chunks = yield from self._fetch_singly(asked)
             for id in asked:
                 if id not in chunks:
@@ -253,14 +257,12 @@ class Batches:
         return chunks
 
     def _fetch_singly(self, ids: list[ChunkId]) -> Steps[dict[ChunkId, bytes]]:
-        """Fetch those that can be decrypted, or fail if one has a key that was not given."""
+        """Fetch those that can be decrypted."""
         chunks: dict[ChunkId, bytes] = {}
         for id in ids:
             try:
                 chunks |= yield from self._fetch([id])
-            except KeyMissing:
-                raise
-            except DecryptionFailed as error:
+            except TamperedData as error:
                 self.bad[id] = str(error)
         return chunks
 
@@ -268,9 +270,10 @@ class Batches:
 def repairable(error: CorruptData) -> bool:
     """Tell whether what can't be read is lost, so that `repair` may drop it.
 
-    With another key it may be readable: a signature doesn't tell which key it was made with.
+    With another key, or none, it may be readable: a signature doesn't tell which key it was made
+    with.
     """
-    return not isinstance(error, KeyMissing | ForgedData)
+    return isinstance(error, TamperedData) or not isinstance(error, DecryptionFailed | ForgedData)
 
 
 def all_chunks(store: CheckpointStore, execution_id: str) -> Steps[list[ChunkId]]:
