@@ -1,4 +1,4 @@
-"""The code in the README runs as it stands there."""
+"""The code in the README and in pages of the docs runs as it stands there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,7 +48,30 @@ def test_python_of_the_page_on_object_storage(tmp_path: Path) -> None:
     assert "0 chunks moved, 0 objects" in run_python("docs/object-storage.md", tmp_path, before)
 
 
+@pytest.mark.parametrize("page", ["index", "backup", "migration", "integrity"])
+def test_python_of_a_page(page: str, tmp_path: Path) -> None:
+    run_python(f"docs/{page}.md", tmp_path)
+
+
+def test_python_of_the_page_on_writers(tmp_path: Path) -> None:
+    refused, log, held, conflict = run_python("docs/one-writer.md", tmp_path).splitlines()
+    assert refused == "refused: True"
+    assert log == "['slow', 'thought', 'fast', 'thought', 'answered']"
+    assert held.startswith("held by ")
+    assert conflict == "expected 1 found 2"
+
+
 def test_links_of_the_readme() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_python_of_the_workflow_guide(tmp_path: Path) -> None:
+    program = "\n".join(blocks("python", "docs/workflow.md"))
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "lines[0] changed: 'Written by hand' → 'About cairns'" in result.stdout

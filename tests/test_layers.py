@@ -11,15 +11,42 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
-    {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening", "options", "write_behind", "write_queue"},
-    {"operations", "maintenance", "executions", "objects", "records", "cache", "write_sessions"},
+    {"cli", "__main__"},
+    {"langgraph", "transfer", "demo", "testing", "__init__"},
+    {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
+    {
+        "store",
+        "stores",
+        "opening",
+        "options",
+        "measuring",
+        "leases",
+        "transactions",
+        "write_behind",
+        "write_queue",
+    },
+    {
+        "operations",
+        "maintenance",
+        "objects",
+        "retention",
+        "forks",
+        "comparing",
+        "executions",
+        "figures",
+        "records",
+        "checks",
+        "cache",
+        "write_sessions",
+        "watching",
+        "slow",
+    },
     {"security"},
     {"codec"},
     {"running"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "forms", "thread_id", "observing"}
 
 
 def part_of(module: str) -> str:

@@ -156,7 +156,7 @@ def proceed(store: CheckpointStore, operation: Any, request: Any) -> Any:
             except StopIteration as stop:
                 return stop.value
 
-    return run(store.backend.execute, rest())
+    return run(store.backend.execute, rest())[0]
 
 
 # Moving
@@ -348,7 +348,7 @@ def test_a_move_during_a_sweep(place: Place, store: CheckpointStore) -> None:
     at = objects.Place("here", bytes.fromhex(pack.parts[-3]), "thread")
     sweeper = sweep(tiers(other).settings, at)
     # It has seen the pack, and that no pointer is to it.
-    fence = advance(other, sweeper, lambda r: _is_below(r, Remove))
+    fence = advance(other, sweeper, lambda r: isinstance(r, Remove))
     proceed(store, mover, unlinked)
     assert len(moved(store)) == 20
     assert proceed(other, sweeper, fence).removed == 0
@@ -420,7 +420,7 @@ def test_a_reader_that_packs_were_merged_under(place: Place, store: CheckpointSt
             except StopIteration as stop:
                 return stop.value
 
-    found = run(reader._step, rest())
+    found, _ = run(reader._step, rest())
     assert sorted(found) == ids
 
 

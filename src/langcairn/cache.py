@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from langcairn.codec.nodes import MARK
-from langcairn.codec.reader import Content
+from langcairn.codec.nodes import MARK, standing
+from langcairn.codec.reader import Content, references
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from langcairn.backends.base import ChunkId
     from langcairn.codec.chunks import ChunkFormat
@@ -57,17 +58,20 @@ class ExecutionCache:
         epoch: The epoch for which the rest holds, which never changes; None until the execution
             is seen in storage.
         known: Ids of chunks that are stored.
+        witnesses: Chunks that were stored last, so that all of ``known`` is there if they are: a
+            server that loses what it acknowledged loses the end of its history.
         values: The last stored value of each place; its chunks are in ``known``.
         heads: Namespace to the checkpoint last put or loaded.
         content: Opened chunks. They hold in any epoch: an id never gets other content.
         size: The bytes that all this holds, about.
     """
 
-    __slots__ = ("content", "epoch", "heads", "known", "size", "values")
+    __slots__ = ("content", "epoch", "heads", "known", "size", "values", "witnesses")
 
     def __init__(self, format: ChunkFormat, epoch: int | None = None) -> None:
         self.epoch = epoch
         self.known: set[ChunkId] = set()
+        self.witnesses: frozenset[ChunkId] = frozenset()
         self.values: OrderedDict[Place, Encoded] = OrderedDict()
         self.heads: OrderedDict[str, Head] = OrderedDict()
         self.content = Content(format)
@@ -79,6 +83,7 @@ _EMPTY = 2000  # [bytes]
 # Each call of a subgraph has a namespace of its own, most of which are never written to again.
 _MOST_NAMESPACES = 64
 _MOST_VALUES = 512
+_MOST_WITNESSES = 256
 
 
 class Caches:
@@ -139,6 +144,8 @@ class Caches:
         chunks: Iterable[ChunkId] = (),
         values: Mapping[Place, Encoded] | None = None,
         heads: Mapping[str, Head] | None = None,
+        witnesses: Iterable[ChunkId] = (),
+        instead_of: AbstractSet[ChunkId] = frozenset(),
         grown: int = 0,
     ) -> None:
         """Add what is stored as of an epoch; nothing if the cache is of another.
@@ -150,6 +157,8 @@ class Caches:
             chunks: Chunks that are stored.
             values: The last values of places.
             heads: The last checkpoints of namespaces.
+            witnesses: Those of what was stored or seen.
+            instead_of: Witnesses for which the new ones stand, too.
             grown: How many bytes its content has grown by.
         """
         with self._lock:
@@ -158,6 +167,11 @@ class Caches:
             if cache.epoch != epoch:
                 return
             cache.known.update(chunks)
+            cache.witnesses = (cache.witnesses - instead_of).union(witnesses)
+            if len(cache.witnesses) > _MOST_WITNESSES:
+                # Of many checkpoints that were read. The next put stores everything once more.
+                self._forget(execution_id)
+                return
             for place, value in (values or {}).items():
                 grown += value.size - _size(cache.values.pop(place, None))
                 cache.values[place] = value
@@ -172,6 +186,50 @@ class Caches:
                 cache.size += grown
                 self._total += grown
                 self._trim()
+
+    def peek(self, execution_id: str) -> ExecutionCache | None:
+        """Return the cache of an execution, if it is remembered."""
+        with self._lock:
+            return self._by_execution.get(execution_id)
+
+    def carry_over(
+        self,
+        execution_id: str,
+        before: ExecutionCache,
+        epoch: int,
+        live: AbstractSet[ChunkId],
+        states: AbstractSet[bytes],
+    ) -> None:
+        """Remember in a new epoch what a removal has left of an execution.
+
+        Within an epoch rows are only added: whatever drops one raises the epoch. So a chunk that
+        rows referred to in ``epoch`` is referred to as long as the epoch stands, no sweep of it
+        counts it as garbage, and a commit in it needn't carry the chunk; a commit after it is
+        refused.
+
+        Args:
+            execution_id: The execution.
+            before: Its cache, from before the removal.
+            epoch: The epoch that the removal began.
+            live: All chunks that rows refer to, as read after the removal.
+            states: The state columns of these rows.
+        """
+        with self._lock:
+            now = self._by_execution.get(execution_id)
+            if now is not None and now.epoch is not None and now.epoch != epoch:
+                return  # somebody removed more since, and this process has seen it
+            known = before.known & live
+            values = {place: value for place, value in before.values.items() if _lives(value, live)}
+            heads = {name: head for name, head in before.heads.items() if head.state in states}
+            share = len(known) / (len(before.known) or 1)
+            grown = int(share * max(before.size - _EMPTY - sum(map(_size, values.values())), 0))
+            content = before.content.only(live)
+        cache = self.at(execution_id, epoch)
+        cache.content.pages.update(content.pages)
+        cache.content.leaves.update(content.leaves)
+        self.publish(
+            execution_id, cache, epoch, chunks=known, values=values, heads=heads, grown=grown
+        )
 
     def _trim(self) -> None:
         while self._total > self._limit and self._by_execution:
@@ -188,6 +246,13 @@ class Caches:
         cache = self._by_execution.pop(execution_id, None)
         if cache is not None:
             self._total -= cache.size
+
+
+def _lives(value: Encoded, live: AbstractSet[ChunkId]) -> bool:
+    """Tell whether all chunks of a value are among those that rows refer to."""
+    # What live pages refer to is live, too, so they needn't be opened.
+    pages, values = references([standing(value.node)], {})
+    return pages <= live and values <= live
 
 
 def _size(value: Encoded | None) -> int:

@@ -14,7 +14,7 @@ A crash between the two leaves garbage until the next sweep, never a dangling re
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from langcairn.backends.base import (
@@ -32,17 +32,25 @@ from langcairn.backends.base import (
     Sweep,
     WriteRow,
 )
+from langcairn.checks import checked_write, moved, moved_write
 from langcairn.codec.reader import Content, parse, references
 from langcairn.errors import CorruptData, InvalidInput, StaleEpoch
 from langcairn.operations import ATTEMPTS, Codec, Operation, too_busy
 from langcairn.records import fields_from_json, only_one, place, valid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+
+    from langcairn.cache import ExecutionCache
+
+    Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
 
     from langcairn.codec.nodes import Node
 
 _logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""Namespace and checkpoint id."""
 
 _ROWS = 500  # [rows read at a time; they are small, the content is in chunks]
 _CHUNKS = 500  # [chunks moved or removed at a time]
@@ -58,7 +66,7 @@ def delete(codec: Codec, query: FindCheckpoints) -> Operation[bool]:
     only_one([element.row for element in found])
     for element in found:
         row = element.row
-        yield from _remove(codec, row.execution_id, [(row.namespace, row.id)])
+        yield from remove(codec, row.execution_id, [(row.namespace, row.id)])
     return bool(found)
 
 
@@ -74,11 +82,11 @@ def delete_for_runs(codec: Codec, run_ids: Sequence[str]) -> Operation[None]:
     for run_id in map(_run_id, run_ids):
         query = FindCheckpoints(metadata={"run_id": run_id}, with_writes=False)
         by_execution: dict[str, list[tuple[str, str]]] = {}
-        for row in (yield from _rows(query)):
-            if _metadata(codec, row).get("run_id") == run_id:
+        for row in (yield from read_rows(query)):
+            if metadata_of(codec, row).get("run_id") == run_id:
                 by_execution.setdefault(row.execution_id, []).append((row.namespace, row.id))
         for execution_id, keys in by_execution.items():
-            yield from _remove(codec, execution_id, keys)
+            yield from remove(codec, execution_id, keys)
 
 
 def _run_id(value: object) -> str:
@@ -98,26 +106,42 @@ def prune(codec: Codec, execution_id: str, strategy: str) -> Operation[None]:
         yield from clear(codec, execution_id)
         return
     check_strategy(strategy)
-    rows = yield from _rows(FindCheckpoints(execution_id, with_writes=False))
-    kept: set[tuple[str, str]] = set()
+    rows = yield from read_rows(FindCheckpoints(execution_id, with_writes=False))
+    kept: set[Key] = set()
     newest: dict[str, str] = {}
     by_key = {(row.namespace, row.id): row for row in rows}
     for row in rows:
         if row.namespace not in newest:  # rows come newest first
             newest[row.namespace] = row.id
-            kept.update((a.namespace, a.id) for a in _needed(codec, row, by_key))
+            kept.update((a.namespace, a.id) for a in needed(codec, row, by_key))
     surplus = [key for key in by_key if key not in kept]
-    # Writes may arrive before their checkpoint does. Those of a checkpoint older than the newest
-    # belong to none that will still come.
     writes: list[WriteRow] = yield FindWrites(execution_id)
-    orphans = {
-        (write.namespace, write.checkpoint_id)
-        for write in writes
-        if (write.namespace, write.checkpoint_id) not in by_key
-        and write.checkpoint_id < newest.get(write.namespace, "")
-    }
+    orphans = orphans_of(writes, by_key, newest)
     if surplus or orphans:
-        yield from _remove(codec, execution_id, [*surplus, *sorted(orphans)])
+        yield from remove(codec, execution_id, [*surplus, *orphans])
+
+
+def orphans_of(
+    writes: Iterable[WriteRow], by_key: Container[Key], newest: Mapping[str, str]
+) -> list[Key]:
+    """Return the keys of checkpoints that don't exist, and won't, but have pending writes.
+
+    Writes may arrive before their checkpoint does. Those of a checkpoint older than the newest
+    belong to none that will still come.
+
+    Args:
+        writes: The writes.
+        by_key: Holds the keys of the checkpoints.
+        newest: The newest id of each namespace.
+    """
+    return sorted(
+        {
+            (write.namespace, write.checkpoint_id)
+            for write in writes
+            if (write.namespace, write.checkpoint_id) not in by_key
+            and write.checkpoint_id < newest.get(write.namespace, "")
+        }
+    )
 
 
 def check_strategy(strategy: str) -> None:
@@ -130,14 +154,14 @@ def check_strategy(strategy: str) -> None:
         raise InvalidInput(f"unknown strategy {strategy!r}: use 'keep_latest' or 'delete'")
 
 
-def _needed(
-    codec: Codec, row: CheckpointRow, by_key: dict[tuple[str, str], CheckpointRow]
+def needed(
+    codec: Codec, row: CheckpointRow, by_key: Mapping[Key, CheckpointRow]
 ) -> Iterator[CheckpointRow]:
     """Yield a checkpoint and the ancestors that its delta channels are rebuilt from."""
     yield row
     # LangGraph counts, in the metadata, what each delta channel has behind it since its last
     # snapshot; a channel that isn't named there has its whole value in the checkpoint.
-    wanted = set(_metadata(codec, row).get("counters_since_delta_snapshot") or ())
+    wanted = set(metadata_of(codec, row).get("counters_since_delta_snapshot") or ())
     if wanted:
         wanted -= _channels(row)
     seen = {row.id}  # parents may go in a circle: a put may be repeated with its own config
@@ -156,15 +180,30 @@ def _channels(row: CheckpointRow) -> set[str]:
     return set(state) if type(state) is dict else set()
 
 
-def _metadata(codec: Codec, row: CheckpointRow) -> dict[str, Any]:
+def metadata_of(codec: Codec, row: CheckpointRow) -> dict[str, Any]:
+    """Return the metadata of a row.
+
+    Raises:
+        CorruptData: It is damaged.
+    """
     return fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
 
 
-def copy(codec: Codec, source: str, target: str) -> Operation[int]:
-    """Copy all checkpoints and writes of one execution into another.
+def copy(
+    codec: Codec, source: str, target: str, choose: Callable[[Rows], Rows] | None = None
+) -> Operation[int]:
+    """Copy checkpoints and writes of one execution into another.
 
-    Checkpoints that the target has under the same key are replaced. Returns how many
-    checkpoints were copied; 0 if there is no source.
+    Checkpoints that the target has under the same key are replaced.
+
+    Args:
+        codec: Whose caches to keep right.
+        source: The execution.
+        target: The other one.
+        choose: Returns which checkpoints, newest first, and writes to copy; None: all.
+
+    Returns:
+        How many checkpoints were copied; 0 if there is no source.
 
     Raises:
         CorruptData: The source lacks a chunk that it refers to; the target is as before.
@@ -172,8 +211,12 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
     if source == target:
         raise InvalidInput(f"source and target are the same execution: {source!r}")
     for attempt in range(ATTEMPTS):
-        rows = yield from _rows(FindCheckpoints(source, with_writes=False))
-        writes: list[WriteRow] = yield FindWrites(source)
+        rows: Sequence[CheckpointRow] = yield from read_rows(
+            FindCheckpoints(source, with_writes=False)
+        )
+        writes: Sequence[WriteRow] = yield FindWrites(source)
+        if choose is not None:
+            rows, writes = choose((rows, writes))
         if not rows and not writes:
             return 0
         try:
@@ -182,8 +225,8 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
                 target,
                 epoch,
                 (),
-                [row._replace(execution_id=target) for row in rows],
-                [write._replace(execution_id=target) for write in writes],
+                [moved(row, target) for row in rows],
+                [moved_write(write, target) for write in writes],
             )
         except StaleEpoch:
             continue  # the target was cleaned up meanwhile
@@ -216,51 +259,107 @@ def _copy_chunks(
     return epoch
 
 
-def _remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) -> Operation[None]:
-    """Remove checkpoints of one execution and what only they referred to."""
+def remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) -> Operation[None]:
+    """Remove checkpoints of one execution and what only they referred to.
+
+    What this process remembers of the execution and is still stored, it goes on remembering: the
+    next put costs what any other does.
+
+    Args:
+        codec: Whose caches to keep right.
+        execution_id: The execution.
+        keys: Pairs of namespace and checkpoint id.
+    """
+    before = codec.caches.peek(execution_id)
     epoch: int | None = yield Remove(execution_id, keys)
     codec.caches.drop(execution_id)
     if epoch is not None:
-        try:
-            yield from sweep(codec, execution_id, epoch)
-        except CorruptData as error:
-            # What was asked for is done; whoever loads the damaged checkpoint gets the error.
-            _logger.warning("space of execution %r was not freed: %s", execution_id, error)
+        yield from free(codec, execution_id, epoch, before)
 
 
-def sweep(codec: Codec, execution_id: str, epoch: int) -> Operation[int]:
-    """Remove the chunks that nothing referred to in ``epoch``. Returns how many were removed.
+def free(
+    codec: Codec, execution_id: str, epoch: int, before: ExecutionCache | None = None
+) -> Operation[None]:
+    """Sweep an execution from which checkpoints were removed, as far as that is possible.
+
+    Args:
+        codec: Whose caches to keep right.
+        execution_id: The execution.
+        epoch: The epoch that the removal began.
+        before: What was remembered before the removal, to be remembered further if it is left.
+    """
+    try:
+        left = yield from sweep(codec, execution_id, epoch, before.content if before else None)
+    except CorruptData as error:
+        # What was asked for is done; whoever loads the damaged checkpoint gets the error.
+        _logger.warning("space of execution %r was not freed: %s", execution_id, error)
+    else:
+        if left is not None and before is not None:
+            codec.caches.carry_over(execution_id, before, epoch, left.live, left.states)
+
+
+class Left(NamedTuple):
+    """What an execution still has after a removal."""
+
+    live: set[ChunkId]
+    """All chunks that rows refer to."""
+    states: set[bytes]
+    """The state columns of its checkpoints."""
+
+
+def sweep(
+    codec: Codec, execution_id: str, epoch: int, opened: Content | None = None
+) -> Operation[Left | None]:
+    """Remove the chunks that nothing referred to in ``epoch``.
+
+    Args:
+        codec: How chunks are stored.
+        execution_id: The execution.
+        epoch: The epoch that a removal began.
+        opened: Chunks that needn't be fetched.
+
+    Returns:
+        What is left; None if the execution is in another epoch by now.
 
     Raises:
         CorruptData: References can't be counted because something is damaged. Nothing was swept.
     """
-    rows = yield from _rows(FindCheckpoints(execution_id, with_writes=False))
+    rows = yield from read_rows(FindCheckpoints(execution_id, with_writes=False))
     writes: list[WriteRow] = yield FindWrites(execution_id)
     try:
-        live = yield from _live(codec, execution_id, rows, writes)
+        live = yield from _live(codec, execution_id, rows, writes, opened)
     except CorruptData:
         if not (yield Sweep(execution_id, epoch, ())):
-            return 0  # not damage: another clean-up removed what was being read, and sweeps itself
+            return None  # not damage: another clean-up removed what was being read
         raise
     old: list[ChunkId] = yield FindOldChunks(execution_id, epoch)
-    removed = 0
     for ids in _batches([id for id in old if id not in live]):
         if not (yield Sweep(execution_id, epoch, ids)):
-            break
-        removed += len(ids)
-    return removed
+            return None
+    return Left(live, {row.state for row in rows})
 
 
 def _live(
-    codec: Codec, execution_id: str, rows: Iterable[CheckpointRow], writes: Iterable[WriteRow]
+    codec: Codec,
+    execution_id: str,
+    rows: Iterable[CheckpointRow],
+    writes: Iterable[WriteRow],
+    opened: Content | None = None,
 ) -> Operation[set[ChunkId]]:
     """Return the ids of all chunks that rows refer to, directly or through pages."""
     nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
-    nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
-    return (yield from opened(Content(codec.format), execution_id, nodes))
+    nodes += [
+        parse(checked_write(write), f"a pending write to {write.channel!r}") for write in writes
+    ]
+    content = Content(codec.format)
+    if opened is not None:
+        content.pages.update(opened.pages.copy())  # copied in one step: it is in use elsewhere
+    return (yield from open_pages(content, execution_id, nodes))
 
 
-def opened(content: Content, execution_id: str, nodes: Sequence[Node]) -> Operation[set[ChunkId]]:
+def open_pages(
+    content: Content, execution_id: str, nodes: Sequence[Node]
+) -> Operation[set[ChunkId]]:
     """Fetch and open all pages of nodes.
 
     Args:
@@ -291,7 +390,7 @@ def opened(content: Content, execution_id: str, nodes: Sequence[Node]) -> Operat
                 )
 
 
-def _rows(query: FindCheckpoints) -> Operation[list[CheckpointRow]]:
+def read_rows(query: FindCheckpoints) -> Operation[list[CheckpointRow]]:
     """Read the rows that a query finds, a part at a time."""
     rows: list[CheckpointRow] = []
     query = query._replace(limit=_ROWS, with_writes=False)

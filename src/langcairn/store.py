@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langcairn import executions, maintenance, operations
+from langcairn import executions, forks, maintenance, operations
 from langcairn.backends.base import FindCheckpoints
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
+from langcairn.comparing import StateDiff, compare_states
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
 from langcairn.objects import TieredBackend
@@ -23,10 +25,22 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
+from langcairn.leases import Lease, Leases
+from langcairn.measuring import Measurable
+from langcairn.observing import HOUSEKEEPING, Observers
+from langcairn.operations import Codec
+from langcairn.records import draft_of
+from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
+from langcairn.transactions import Transaction, expectation
+from langcairn.watching import name_of, observed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from datetime import datetime, timedelta
 
     from typing_extensions import Unpack
 
-    from langcairn.backends.base import Backend, Commit
+    from langcairn.backends.base import Backend, Commit, Request
     from langcairn.objects import Moved
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
@@ -39,13 +53,19 @@ T = TypeVar("T")
 # Inside the class, `list` is a method.
 _Checkpoints = list[Checkpoint]
 _Ids = list[str]
+_Forks = list[forks.Fork]
 
 
-class CheckpointStore(Closing):
+class CheckpointStore(Measurable, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
     async; leaving it closes it.
+
+    Attributes:
+        backend: Where it stores.
+        codec: How it stores, and what it remembers.
+        observers: Who is told about every operation, see `Observer`; ``add`` adds one.
 
     Raises, from every method:
         StoreUnavailable: The storage can't be reached or is busy.
@@ -65,39 +85,69 @@ class CheckpointStore(Closing):
             InvalidInput: An argument can't be used as it is.
             StoreMisconfigured: The variable or file with the keys isn't there.
         """
+        self._name = backend.name
+        self._slow = threshold(options.get("slow_operation", DEFAULT_SLOW))
         self.backend, self.codec = assembled(backend, options)
+        self.observers = Observers()
+        self._leases = Leases()
 
     # Running operations
 
     def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
-        return run((backend or self.backend).execute, operation)
+        begin = time.monotonic()
+        execute, fenced = (backend or self.backend).execute, self._leases.fenced
+        result, last = run(lambda request: execute(fenced(request)), self._watched(operation))
+        self._note_time(operation, last, time.monotonic() - begin)
+        return result
 
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
-        return await arun((backend or self.backend).aexecute, operation)
+        begin = time.monotonic()
+        aexecute, fenced = (backend or self.backend).aexecute, self._leases.fenced
+        watched = self._watched(operation)
+        result, last = await arun(lambda request: aexecute(fenced(request)), watched)
+        self._note_time(operation, last, time.monotonic() - begin)
+        return result
 
     def commit_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
         """Make commits to different executions, together if the backend can.
 
         See `Backend.execute_all`.
         """
-        return self.backend.execute_all(commits)
+        return self.backend.execute_all(self._leases.all_fenced(commits))
+
+    def _watched(self, operation: Operation[T]) -> Operation[T]:
+        if not self.observers.present:
+            return operation
+        return observed(operation, self._name, self.observers)
+
+    def _note_time(self, operation: Operation[Any], last: Request | None, took: float) -> None:
+        if took > self._slow and (name := name_of(operation)) not in HOUSEKEEPING:
+            warn_of_slow(self._name, name, last, took)
 
     # Saving
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, *, expected_version: int | None = None) -> None:
         """Save a checkpoint; one with the same key is replaced.
 
+        Args:
+            checkpoint: The checkpoint, with the version that it shall have.
+            expected_version: The version that must be stored now; 0: there must be no such
+                checkpoint yet; None: whatever is stored, the last save wins.
+
         Raises:
+            VersionConflict: Another version is stored; nothing was saved.
             InvalidInput: A field can't be stored; nothing was saved.
             Unserializable: Likewise for a value in the state or metadata; says which.
+            LeaseHeld: Someone else has a lease on the execution; nothing was saved.
+            LeaseLost: This store's lease on the execution is lost; nothing was saved.
         """
-        self.run(operations.save(self.codec, [_draft(checkpoint)]))
+        self.run(_save(self.codec, checkpoint, expected_version))
 
-    async def asave(self, checkpoint: Checkpoint) -> None:
+    async def asave(self, checkpoint: Checkpoint, *, expected_version: int | None = None) -> None:
         """Do as `save`."""
-        await self.arun(operations.save(self.codec, [_draft(checkpoint)]))
+        await self.arun(_save(self.codec, checkpoint, expected_version))
 
     def save_many(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Save checkpoints, those of one execution all or none.
@@ -251,7 +301,7 @@ class CheckpointStore(Closing):
             InvalidInput: An argument is no user id, session type, time or text.
         """
         wanted = Wanted.of(user_id, session_type, since, until)
-        return self.run(executions.find(wanted, after, limit))
+        return self.run(executions.find_executions(wanted, after, limit))
 
     async def aexecutions(
         self,
@@ -265,7 +315,7 @@ class CheckpointStore(Closing):
     ) -> _Ids:
         """Do as `executions`."""
         wanted = Wanted.of(user_id, session_type, since, until)
-        return await self.arun(executions.find(wanted, after, limit))
+        return await self.arun(executions.find_executions(wanted, after, limit))
 
     # Deleting
 
@@ -389,6 +439,115 @@ class CheckpointStore(Closing):
                 raise InvalidInput("this store has no object storage: open it with objects=…")
         return backend.moving(self.codec.format, execution_id, progress)
 
+    # Branches
+
+    def forks(self, execution_id: str, *, namespace: str = "") -> _Forks:
+        """Return the branches of an execution, by the age of their first checkpoint."""
+        execution_id = valid_execution_id(execution_id)
+        return self.run(forks.find_forks(self.codec, execution_id, namespace))
+
+    async def aforks(self, execution_id: str, *, namespace: str = "") -> _Forks:
+        """Do as `forks`."""
+        execution_id = valid_execution_id(execution_id)
+        return await self.arun(forks.find_forks(self.codec, execution_id, namespace))
+
+    def name_fork(
+        self,
+        checkpoint_id: str,
+        name: str | None,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Name the branch to which a checkpoint belongs; None takes the name away.
+
+        Raises:
+            CheckpointNotFound: There is no such checkpoint.
+            AmbiguousCheckpoint: There are several.
+            InvalidInput: Another branch has the name.
+        """
+        query = _one(checkpoint_id, execution_id, namespace)
+        self.run(forks.name_fork(self.codec, query, name))
+
+    async def aname_fork(
+        self,
+        checkpoint_id: str,
+        name: str | None,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Do as `name_fork`."""
+        query = _one(checkpoint_id, execution_id, namespace)
+        await self.arun(forks.name_fork(self.codec, query, name))
+
+    def compare(
+        self,
+        before_id: str,
+        after_id: str,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> StateDiff:
+        """Return what is different between two checkpoints, see `compare_states`.
+
+        Raises:
+            CheckpointNotFound: There is no such checkpoint.
+            AmbiguousCheckpoint: There are several.
+        """
+        before = self.load(before_id, execution_id=execution_id, namespace=namespace)
+        after = self.load(after_id, execution_id=execution_id, namespace=namespace)
+        return StateDiff(before_id, after_id, compare_states(before.state, after.state))
+
+    async def acompare(
+        self,
+        before_id: str,
+        after_id: str,
+        *,
+        execution_id: str | None = None,
+        namespace: str | None = None,
+    ) -> StateDiff:
+        """Do as `compare`."""
+        before = await self.aload(before_id, execution_id=execution_id, namespace=namespace)
+        after = await self.aload(after_id, execution_id=execution_id, namespace=namespace)
+        return StateDiff(before_id, after_id, compare_states(before.state, after.state))
+
+    # One writer
+
+    def transaction(self) -> Transaction:
+        """Return a block, ``with`` or ``async with``, whose saves and deletes are all or nothing.
+
+        They are made when the block ends; if an exception leaves it, nothing is. What is read in
+        between is as before the block. See `Transaction`.
+        """
+        return Transaction(self)
+
+    def lease(
+        self, execution_id: str, ttl: timedelta | float = 30.0, *, owner: str | None = None
+    ) -> Lease:
+        """Return a lease, for ``with`` or ``async with``: within, nobody else may write.
+
+        What this store commits to the execution then carries the lease's fencing token, whatever
+        thread or task it comes from, also through a saver on this store. Commits of others are
+        refused with `LeaseHeld`. See `Lease`.
+
+        Args:
+            execution_id: The execution; for LangGraph the thread id.
+            ttl: After which time the lease may be taken over if it isn't renewed, as a timedelta
+                or in seconds. It is renewed in the background, three times as often.
+            owner: Who this is, for the messages of others; by default host and process.
+
+        Raises:
+            InvalidInput: An argument can't be used.
+        """
+        return Lease(self, self._leases, valid_execution_id(execution_id), ttl, owner)
+
+    def alease(
+        self, execution_id: str, ttl: timedelta | float = 30.0, *, owner: str | None = None
+    ) -> Lease:
+        """Do as `lease`; both serve ``async with``."""
+        return self.lease(execution_id, ttl, owner=owner)
+
     # Closing
 
     def close(self) -> None:
@@ -400,33 +559,15 @@ class CheckpointStore(Closing):
         await self.backend.aclose()
 
 
-def _draft(checkpoint: Checkpoint) -> Draft:
-    if not isinstance(checkpoint, Checkpoint):
-        raise InvalidInput(f"expected a Checkpoint, not {type(checkpoint).__name__}")
-    version = checkpoint.version
-    if type(version) is not int or not 0 <= version < 2**31:
-        raise InvalidInput(f"version must be an int from 0 to 2147483647, not {version!r}")
-    if not isinstance(checkpoint.metadata, dict):
-        kind = type(checkpoint.metadata).__name__
-        raise InvalidInput(f"metadata must be a dict, not {kind}")
-    parent = checkpoint.parent_id
-    return Draft(
-        valid_execution_id(checkpoint.execution_id),
-        valid_name(checkpoint.namespace, "namespace"),
-        valid_name(checkpoint.id, "checkpoint id", empty=False),
-        None if parent is None else valid_name(parent, "parent_id", empty=False),
-        valid_name(checkpoint.node_name, "node_name"),
-        checkpoint.state,
-        checkpoint.metadata,
-        utc(checkpoint.timestamp),
-        version,
-        checkpoint.graph,
-    )
+def _save(codec: Codec, checkpoint: Checkpoint, expected_version: int | None) -> Operation[None]:
+    draft = draft_of(checkpoint)
+    expected = expectation(draft.namespace, draft.id, expected_version)
+    return operations.save(codec, [draft], expected=expected)
 
 
 def _by_execution(checkpoints: Iterable[Checkpoint]) -> Iterable[list[Draft]]:
     drafts: dict[str, list[Draft]] = {}
-    for draft in map(_draft, checkpoints):
+    for draft in map(draft_of, checkpoints):
         drafts.setdefault(draft.execution_id, []).append(draft)
     return drafts.values()
 

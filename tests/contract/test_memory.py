@@ -9,10 +9,13 @@ import pytest
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     MemoryStorage,
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ def storage() -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 
@@ -38,4 +41,12 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

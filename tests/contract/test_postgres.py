@@ -12,10 +12,14 @@ from tests.postgres_storage import PostgresStorage
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
+    WorkflowContract,
 )
+from langcairn.testing.lost_history import LostHistory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +45,11 @@ def storage(url: str) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
+    pass
+
+
+class TestLostHistory(LostHistory):
     pass
 
 
@@ -54,4 +62,12 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

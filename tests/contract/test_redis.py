@@ -13,10 +13,14 @@ from tests.valkey_server import ValkeyCluster, ValkeyServer
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
+    WorkflowContract,
 )
+from langcairn.testing.lost_history import LostHistory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +48,11 @@ def storage(url: str) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
+    pass
+
+
+class TestLostHistory(LostHistory):
     pass
 
 
@@ -60,6 +68,14 @@ class TestSaver(SaverContract):
     pass
 
 
+class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
+    pass
+
+
 class TestBackendOnCluster(BackendContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
@@ -68,6 +84,10 @@ class TestBackendOnCluster(BackendContract):
 
 
 class TestExecutionsOnCluster(ExecutionsContract):
+    pass
+
+
+class TestFiguresOnCluster(FiguresContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
         with cluster.client() as client, RedisStorage(cluster.url, client) as storage:

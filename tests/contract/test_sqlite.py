@@ -9,10 +9,13 @@ import pytest
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     SqliteStorage,
     Storage,
     StoreContract,
+    TransactionContract,
+    WorkflowContract,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 
@@ -39,4 +42,12 @@ class TestStore(StoreContract):
 
 
 class TestSaver(SaverContract):
+    pass
+
+
+class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

@@ -20,6 +20,7 @@ from langcairn.backends.sqlite_schema import prepare, tables_of
 from langcairn.backends.threaded import ThreadedBackend
 from langcairn.errors import (
     CairnError,
+    Conflict,
     CorruptData,
     InvalidInput,
     StaleEpoch,
@@ -28,6 +29,7 @@ from langcairn.errors import (
     StoreMisconfigured,
     StoreUnavailable,
 )
+from langcairn.observing import spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -120,7 +122,7 @@ class SqliteBackend(ThreadedBackend):
                 else:
                     answers = [self._answer_alone(connection, request) for request in requests]
                 connection.execute("COMMIT")
-            except StaleEpoch:
+            except (StaleEpoch, Conflict):
                 connection.execute("ROLLBACK")
                 raise
             except BaseException:
@@ -253,7 +255,9 @@ class SqliteBackend(ThreadedBackend):
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() >= deadline:
                     raise
-            time.sleep(random.uniform(0, pause))  # noqa: S311 -- no secret, only a coin toss
+            nap = random.uniform(0, pause)  # noqa: S311 -- no secret, only a coin toss
+            time.sleep(nap)
+            spent("lock", nap)
             pause = min(2 * pause, 0.004)
 
     @contextmanager

@@ -27,6 +27,7 @@ from langcairn.errors import CairnError, CorruptData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -62,6 +63,14 @@ class Content:
         self._format = format
         self.pages: dict[ChunkId, Node] = _Chunks()
         self.leaves: dict[ChunkId, MessageTemplate | str | Payload] = _Chunks()
+
+    def only(self, ids: AbstractSet[ChunkId]) -> Content:
+        """Return what is opened of these chunks."""
+        content = Content(self._format)
+        # Lists, made in one step: another thread may be opening more.
+        content.pages.update((id, page) for id, page in list(self.pages.items()) if id in ids)
+        content.leaves.update((id, leaf) for id, leaf in list(self.leaves.items()) if id in ids)
+        return content
 
     def add(self, id: ChunkId, sealed: bytes) -> int:
         """Open a stored chunk and keep it. Returns the bytes that this takes, about.

@@ -22,7 +22,7 @@ from langcairn.backends.base import (
 )
 from langcairn.codec.reader import Content, ReadOrder, parse
 from langcairn.errors import StoreUnavailable
-from langcairn.maintenance import opened
+from langcairn.maintenance import open_pages
 from langcairn.objects.packs import POINTER, PackBuilder
 from langcairn.objects.requests import Below, DeleteObjects, GetObject, ObjectMissing, PutObject
 from langcairn.records import place
@@ -145,7 +145,7 @@ def _referred(content: Content, query: FindCheckpoints) -> Generator[Any, Any, d
             nodes.append(parse(row.state, f"the state of {place(row)}"))
             nodes += [parse(write.value, f"a write to {place(row)}") for write in writes]
         if found:
-            yield from opened(content, found[0].row.execution_id, nodes)
+            yield from open_pages(content, found[0].row.execution_id, nodes)
         for node in nodes:
             order.add(node)
         if len(found) < _ROWS:

@@ -6,9 +6,18 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from typing_extensions import override
 
-from langcairn.backends.base import Backend, Clear, Commit, FetchChunks, FindExecutions
+from langcairn.backends.base import (
+    Backend,
+    Clear,
+    Commit,
+    FetchChunks,
+    FindExecutions,
+    Survey,
+    Transaction,
+)
+from langcairn.backends.measures import Measure, MeasureExecutions
 from langcairn.objects.background import Background
-from langcairn.objects.naming import find_executions
+from langcairn.objects.naming import find_executions, measure, measure_executions, survey
 from langcairn.objects.operations import clear_objects, move_all, move_one, move_touched
 from langcairn.objects.reading import Recent, fetch
 from langcairn.objects.requests import Below, ObjectRequest
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from langcairn.backends.base import Request
+    from langcairn.backends.measures import Load
     from langcairn.codec.chunks import ChunkFormat
     from langcairn.objects.background import Touched
     from langcairn.objects.moving import Moved
@@ -57,6 +67,9 @@ class TieredBackend(Backend):
         self._operations: dict[type, Callable[[Any], Generator[Any, Any, object]]] = {
             FetchChunks: lambda request: fetch(self.objects.name, request, self._recent),
             FindExecutions: find_executions,
+            Survey: survey,
+            Measure: measure,
+            MeasureExecutions: measure_executions,
             Clear: self._clear,
         }
 
@@ -66,18 +79,16 @@ class TieredBackend(Backend):
     def execute(self, request: Request) -> object:
         operation = self._operations.get(type(request))
         if operation is not None:
-            return run(self._step, operation(request))
-        if type(request) is Commit:
-            self._note([request])
+            return run(self._step, operation(request))[0]
+        self._note_in(request)
         return self._step(request)
 
     @override
     async def aexecute(self, request: Request) -> object:
         operation = self._operations.get(type(request))
         if operation is not None:
-            return await arun(self._astep, operation(request))
-        if type(request) is Commit:
-            self._note([request])
+            return (await arun(self._astep, operation(request)))[0]
+        self._note_in(request)
         return await self._astep(request)
 
     @override
@@ -97,9 +108,17 @@ class TieredBackend(Backend):
 
     def _clear(self, clear: Clear) -> Generator[Any, Any, bool]:
         existed: bool = yield Below(clear)
-        where, id = self.objects.name, clear.execution_id
-        yield from clear_objects(self.settings, where, id, self._recent)
+        yield from clear_objects(self.settings, self.objects.name, clear, self._recent)
         return existed
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def load(self) -> Load:
+        return self.inner.load()
 
     # Moving
 
@@ -145,9 +164,15 @@ class TieredBackend(Backend):
                     touched.since,
                     touched.large,
                 ),
-            )
+            )[0]
 
         self._background = Background(interval, top.execute, work)
+
+    def _note_in(self, request: Request) -> None:
+        if type(request) is Commit:
+            self._note([request])
+        elif type(request) is Transaction:
+            self._note(request.commits)
 
     def _note(self, commits: Sequence[Commit]) -> None:
         if self._background is not None:

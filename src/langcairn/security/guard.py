@@ -11,11 +11,12 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
 from langcairn.backends.base import (
+    AcquireLease,
     Backend,
     Clear,
     Commit,
@@ -26,9 +27,12 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Position,
+    ReleaseLease,
     Remove,
+    RenewLease,
     Request,
     Sweep,
+    Transaction,
 )
 from langcairn.errors import AccessDenied, InvalidInput
 from langcairn.running import arun, run
@@ -36,6 +40,8 @@ from langcairn.thread_id import ThreadId
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from langcairn.backends.measures import Load
 
 
 class Action(StrEnum):
@@ -97,11 +103,13 @@ _ACTIONS: dict[type, Action] = {
     FindCheckpoints: Action.READ,
     FindWrites: Action.READ,
     FetchChunks: Action.READ,
-    Commit: Action.WRITE,
     Remove: Action.DELETE,
     FindOldChunks: Action.DELETE,
     Sweep: Action.DELETE,
     Clear: Action.DELETE,
+    AcquireLease: Action.WRITE,
+    RenewLease: Action.WRITE,
+    ReleaseLease: Action.WRITE,
 }
 _PAGE = 100  # [executions or checkpoints asked for at a time, where some may be passed over]
 
@@ -130,11 +138,20 @@ class GuardedBackend(Backend):
 
     @override
     def execute(self, request: Request) -> object:
-        return run(self.inner.execute, self._steps(request))
+        return run(self.inner.execute, self._steps(request))[0]
 
     @override
     async def aexecute(self, request: Request) -> object:
-        return await arun(self.inner.aexecute, self._steps(request))
+        return (await arun(self.inner.aexecute, self._steps(request)))[0]
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def load(self) -> Load:
+        return self.inner.load()
 
     @override
     def close(self) -> None:
@@ -150,10 +167,17 @@ class GuardedBackend(Backend):
             return (yield from self._executions(who, request))
         if isinstance(request, FindCheckpoints) and request.execution_id is None:
             return (yield from self._checkpoints(who, request))
+        if isinstance(request, Transaction):
+            for commit in request.commits:
+                self._check_commit(who, commit)
+            return (yield request)
+        if isinstance(request, Commit):
+            self._check_commit(who, request)
+            return (yield request)
         action = _ACTIONS.get(type(request))
         if action is None:
             raise AccessDenied(f"a guard does not know {type(request).__name__}, and refuses it")
-        self._check(who, action, request.execution_id or "")  # "" is no execution
+        self._check(who, action, cast("Commit", request).execution_id)  # as all above have one
         return (yield request)
 
     def _name(self) -> str:
@@ -168,6 +192,11 @@ class GuardedBackend(Backend):
         if not isinstance(who, str) or not who:
             raise AccessDenied(f"it is not known who asks: {who!r} is no name")
         return who
+
+    def _check_commit(self, who: str, commit: Commit) -> None:
+        if commit.removals:
+            self._check(who, Action.DELETE, commit.execution_id)
+        self._check(who, Action.WRITE, commit.execution_id)
 
     def _check(self, who: str, action: Action, execution_id: str) -> None:
         if not self._allows(who, action, execution_id):

@@ -15,12 +15,14 @@ from langcairn.backends.base import (
     FindCheckpoints,
     FindWrites,
     FoundCheckpoint,
+    Transaction,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langcairn.backends.base import CheckpointRow, Request, WriteRow
+    from langcairn.backends.measures import Load
 
 
 class StandingBefore(Backend):
@@ -34,6 +36,7 @@ class StandingBefore(Backend):
         self.inner = inner
         self._outward: dict[type, Callable[[Any], Request]] = {
             Commit: self._commit,
+            Transaction: lambda one: Transaction([self._commit(part) for part in one.commits]),
             FindCheckpoints: self._query,
         }
         self._inward: dict[type, Callable[[Any, Any], object]] = {
@@ -85,6 +88,15 @@ class StandingBefore(Backend):
     @override
     async def aexecute(self, request: Request) -> object:
         return self._answer(request, await self.inner.aexecute(self._passed_on(request)))
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def load(self) -> Load:
+        return self.inner.load()
 
     @override
     def close(self) -> None:

@@ -10,27 +10,36 @@ subclass of each contract::
 
     class TestBackend(BackendContract): ...
     class TestExecutions(ExecutionsContract): ...
+    class TestBackend(BackendContract, TransactionContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
+    class TestWorkflow(WorkflowContract): ...
+    class TestFigures(FiguresContract): ...
 
 The package needs pytest and hypothesis. For readable failures call
 ``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
 """
 
 from langcairn.testing.backend import BackendContract
+from langcairn.testing.conditions import TransactionContract
 from langcairn.testing.executions import ExecutionsContract
+from langcairn.testing.figures import FiguresContract
 from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
 from langcairn.testing.store import StoreContract
+from langcairn.testing.workflow import WorkflowContract
 
 __all__ = [
     "BackendContract",
     "ExecutionsContract",
+    "FiguresContract",
     "MemoryStorage",
     "SaverContract",
     "SaverMachine",
     "SqliteStorage",
     "Storage",
     "StoreContract",
+    "TransactionContract",
+    "WorkflowContract",
 ]

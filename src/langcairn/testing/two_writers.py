@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langcairn import maintenance, operations
+from langcairn import maintenance, operations, retention
 from langcairn.backends.base import FindCheckpoints
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
@@ -56,12 +56,15 @@ class _Removal:
         if self.name == "delete":
             query = FindCheckpoints("thread", "", checkpoint_id(3), limit=2)
             return maintenance.delete(codec, query)
+        if self.name == "keep newest":
+            return retention.keep_newest(codec, "thread", 2)
         if self.name == "delete runs":
             return maintenance.delete_for_runs(codec, ["run 0"])
         return maintenance.copy(codec, "source", "thread")
 
 
-_REMOVALS = [_Removal(name) for name in ("prune", "clear", "delete", "delete runs", "copy onto")]
+_NAMES = ("prune", "clear", "delete", "delete runs", "keep newest", "copy onto")
+_REMOVALS = [_Removal(name) for name in _NAMES]
 removals = pytest.mark.parametrize("removal", _REMOVALS, ids=lambda removal: removal.name)
 
 
@@ -149,6 +152,55 @@ class TwoWriters(Fixtures):
         if what == "put":
             assert values_of(second, config_of("thread", id=checkpoint_id(6))) == _values(6)
 
+    @removals
+    @pytest.mark.parametrize("at", [2, 4])
+    @pytest.mark.parametrize(
+        "other", [_Removal("keep newest"), _Removal("delete")], ids=lambda removal: removal.name
+    )
+    def test_whoever_removed_puts_with_what_it_remembers(
+        self,
+        writers: tuple[CheckpointSaver, CheckpointSaver],
+        storage: Storage,
+        removal: _Removal,
+        other: _Removal,
+        at: int,
+    ) -> None:
+        """What survives a removal in a cache is stored, whoever removes something meanwhile."""
+        first, second = writers
+        _put(first, 6, parent=5, changed=["log", "n", "own"])
+
+        def interlude() -> None:
+            _put(second, 7, 1, parent=6)
+            second.store.run(other.on(second.store))
+
+        run_with_break(first.store, removal.on(first.store), at, interlude)
+        for number, kind in ((8, 0), (9, 1), (10, 0)):
+            _put(first, number, kind, parent=number - 1)
+            key = config_of("thread", id=checkpoint_id(number))
+            first.put_writes(key, _writes(number), "task")
+        _assert_whole(storage)
+
+    @pytest.mark.parametrize(
+        "changed", [None, ["n"]], ids=["a put in full", "a put of one channel"]
+    )
+    def test_what_was_removed_is_not_remembered(
+        self,
+        writers: tuple[CheckpointSaver, CheckpointSaver],
+        storage: Storage,
+        changed: list[str] | None,
+    ) -> None:
+        """The last value, and the last checkpoint, of a cache may be the very ones removed."""
+        saver, _ = writers
+        _put(saver, 6, 2, parent=5)
+        saver.put_writes(config_of("thread", id=checkpoint_id(6)), _writes(50), "task")
+        saver.store.delete(checkpoint_id(6), execution_id="thread")
+        put(saver, 7, {**_values(6, 2), "n": 7}, parent=6, kind=2, changed=changed)
+        assert audit(storage, "thread").dangling == set()
+        read = CheckpointSaver(storage.open())
+        assert (
+            values_of(read, config_of("thread", id=checkpoint_id(7)))["log"] == _values(6, 2)["log"]
+        )
+
     def test_removals_and_puts_in_any_order(self, storage: Storage) -> None:
         # Inside, as Hypothesis wants each test function to belong to one class only.
         @given(
@@ -177,17 +229,20 @@ class TwoWriters(Fixtures):
                         third.store.run(other.on(third.store))
 
             run_with_break(first.store, removal.on(first.store), sum(schedule), interlude)
+            for number, kind in enumerate(kinds, start=20):
+                _put(first, number, kind, parent=number - 1)
+                _put(second, number + 10, kind, parent=number - 1)
             _assert_whole(storage)
 
         check()
 
     def test_two_processes(self, storage: Storage) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
         ours = CheckpointSaver(storage.open())
         _fill(ours)
         process = multiprocessing.get_context("spawn").Process(
-            target=_prune_and_clear, args=(storage.url, _ROUNDS)
+            target=_prune_and_clear, args=(storage.process_url, _ROUNDS)
         )
         process.start()
         try:

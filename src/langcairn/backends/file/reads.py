@@ -14,9 +14,13 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Survey,
+    Surveyed,
     writes_order,
 )
 from langcairn.backends.file.layout import microseconds
+from langcairn.backends.file.measuring import Measuring
+from langcairn.backends.measures import Measure, MeasureExecutions, Ping
 from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
@@ -52,12 +56,17 @@ class Reads:
     def __init__(self, logs: Logs, catalog: Catalog) -> None:
         self._logs = logs
         self._catalog = catalog
+        measuring = Measuring(logs, catalog)
         self._handlers: dict[type, Callable[[Any], object]] = {
             FindCheckpoints: self._find,
             FindWrites: self._find_writes,
             FetchChunks: self._fetch,
             FindExecutions: self._catalog.executions,
             FindOldChunks: self._find_old_chunks,
+            Ping: measuring.ping,
+            Measure: measuring.all,
+            MeasureExecutions: measuring.by_execution,
+            Survey: self._survey,
         }
 
     def answer(self, request: Request) -> object:
@@ -130,6 +139,16 @@ class Reads:
             if log is None:
                 return []
             return [id for id, chunk in log.index.chunks.items() if chunk.epoch < query.epoch]
+
+    def _survey(self, survey: Survey) -> Surveyed:
+        problems: list[str] = []
+        if survey.execution_id is None:
+            return Surveyed(self._catalog.executions(FindExecutions(), problems), [], problems)
+        with self._logs.reading(self._logs.directory.path_of(survey.execution_id)) as log:
+            if log is None:
+                return Surveyed([], [], problems)
+            found = [(stored.namespace, stored.id) for stored in log.index.checkpoints()]
+            return Surveyed([], found, problems)
 
 
 def _matching(log: Log, query: FindCheckpoints) -> Iterator[StoredCheckpoint]:
