@@ -88,6 +88,12 @@ if TYPE_CHECKING:
         Moved,
         ObjectStorage,
     )
+    from langcairn.objects.moving import (
+        Moved,
+    )
+    from langcairn.objects.settings import (
+        ObjectStorage,
+    )
     from langcairn.observing import (
         Observation,
         Observer,
@@ -318,6 +324,8 @@ _HOMES = {
         "Moved",
         "ObjectStorage",
     ),
+    "langcairn.objects.moving": ("Moved",),
+    "langcairn.objects.settings": ("ObjectStorage",),
     "langcairn.observing": (
         "Observation",
         "Observer",
