@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench load torture rules manifests clean
+.PHONY: docs demo test lint bench load torture rules manifests clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,9 @@ load: $(STAMP)  ## The reference service under load, on several savers; PostgreS
 
 torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once, and of servers
 	$(BIN)/python -m tests.torture --kills 200
+
+docs: $(STAMP)  ## The documentation as a site, in site/; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 rules:  ## Prometheus' own check and tests of the alert rules
 	.ci/promtool .promtool

@@ -11,13 +11,15 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
+    {"cli", "__main__"},
     {"langgraph", "transfer", "demo", "testing", "__init__"},
-    {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
+    {"alerts", "caretaker", "metrics", "tracing", "logs", "monitor", "profiler", "rounds"},
     {
         "store",
         "stores",
         "opening",
         "options",
+        "maintaining",
         "measuring",
         "leases",
         "transactions",
@@ -27,7 +29,10 @@ LAYERS = [
     {
         "operations",
         "maintenance",
+        "keeping",
         "retention",
+        "upkeep",
+        "erasing",
         "forks",
         "comparing",
         "executions",
@@ -38,6 +43,7 @@ LAYERS = [
         "write_sessions",
         "watching",
         "slow",
+        "objects",
     },
     {"security"},
     {"codec"},
