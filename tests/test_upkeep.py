@@ -56,7 +56,7 @@ from langcairn.testing.checkpoints import config_of
 from langcairn.testing.storage import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
     from pathlib import Path
 
     from langcairn.backends.base import Request
@@ -123,6 +123,31 @@ rules = st.builds(
 )
 
 
+def assert_needs(
+    plan: Plan, rows: list[CheckpointRow], writes: list[WriteRow], kept: Set[Key]
+) -> None:
+    """Check that what kept checkpoints need is kept."""
+    # What a delta channel is rebuilt from.
+    for key in kept:
+        for row in needed(CODEC, plan.by_key[key], plan.by_key):
+            assert (row.namespace, row.id) in kept
+    # What waits for an answer at the end of a branch.
+    continued = {row.parent_id for row in rows if not row.namespace}
+    for write in writes:
+        if write.channel == "__interrupt__" and not write.namespace:
+            assert write.checkpoint_id in continued or ("", write.checkpoint_id) in kept
+    # A step whose subgraph is at work, with that subgraph's newest checkpoint.
+    for name, id in plan.newest.items():
+        call = name.removeprefix("node:")
+        if name.startswith("node:") and ("", call) in kept:
+            assert (name, id) in kept
+    # What a kept step goes back to in a subgraph that keeps its state between calls.
+    shared = [row.id for row in rows if row.namespace == "node"]
+    for name, id in kept:
+        before = [one for one in shared if one < id]
+        assert name or not before or ("node", max(before)) in kept
+
+
 @given(executions(), rules)
 def test_what_is_needed_stays(
     execution: tuple[list[CheckpointRow], list[WriteRow]], rule: Retention
@@ -147,25 +172,7 @@ def test_what_is_needed_stays(
         return
     assert not goes.last
     assert ("", root[0].id) in kept
-    # What a delta channel is rebuilt from.
-    for key in kept:
-        for row in needed(CODEC, plan.by_key[key], plan.by_key):
-            assert (row.namespace, row.id) in kept
-    # What waits for an answer at the end of a branch.
-    continued = {row.parent_id for row in root}
-    for write in writes:
-        if write.channel == "__interrupt__" and not write.namespace:
-            assert write.checkpoint_id in continued or ("", write.checkpoint_id) in kept
-    # A step whose subgraph is at work, with that subgraph's newest checkpoint.
-    for name, id in plan.newest.items():
-        call = name.removeprefix("node:")
-        if name.startswith("node:") and ("", call) in kept:
-            assert (name, id) in kept
-    # What a kept step goes back to in a subgraph that keeps its state between calls.
-    shared = [row.id for row in rows if row.namespace == "node"]
-    for name, id in kept:
-        before = [one for one in shared if one < id]
-        assert name or not before or ("node", max(before)) in kept
+    assert_needs(plan, rows, writes, kept)
     # The newest go last; and what no rule removes, stays.
     if rule.max_bytes is None:
         most = rule.max_checkpoints or len(rows)
