@@ -43,7 +43,7 @@ def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
     run_python("docs/encryption.md", tmp_path, "import os")
 
 
-@pytest.mark.parametrize("page", ["backup", "migration", "integrity"])
+@pytest.mark.parametrize("page", ["index", "backup", "migration", "integrity"])
 def test_python_of_a_page(page: str, tmp_path: Path) -> None:
     run_python(f"docs/{page}.md", tmp_path)
 
@@ -63,6 +63,11 @@ def test_python_of_the_page_on_retention(tmp_path: Path) -> None:
     assert named == "[('', '0149'), ('', '0148')]"
     assert removed == "150 True"
     assert all("0 checkpoints" in line for line in reports)
+
+
+def test_python_of_the_page_on_object_storage(tmp_path: Path) -> None:
+    before = f"import os; os.environ['AGENT_OBJECTS'] = 'file://{tmp_path}/objects'"
+    assert "0 chunks moved, 0 objects" in run_python("docs/object-storage.md", tmp_path, before)
 
 
 def test_links_of_the_readme() -> None:

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
+    {"cli", "__main__"},
     {"langgraph", "transfer", "demo", "testing", "__init__"},
     {"alerts", "caretaker", "metrics", "tracing", "logs", "monitor", "profiler", "rounds"},
     {
@@ -42,6 +43,7 @@ LAYERS = [
         "write_sessions",
         "watching",
         "slow",
+        "objects",
     },
     {"security"},
     {"codec"},

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import operator
+import random
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +30,7 @@ from langcairn import (
     Maintenance,
     MaintenanceReport,
     MemoryCheckpointStore,
+    ObjectStorage,
     Retention,
     StoreClosed,
     StoreMisconfigured,
@@ -455,6 +458,31 @@ def test_what_is_left_of_a_user_is_said() -> None:
     store.backend.execute = keep  # type: ignore[method-assign]  # a damaged one
     with pytest.raises(CorruptData, match="still has checkpoints"):
         store.erase_user("ada")
+
+
+def test_object_storage(tmp_path: Path) -> None:
+    path, objects = tmp_path / "agent.db", tmp_path / "objects"
+    own, other = str(ThreadId.new("ada")), str(ThreadId.new("bob"))
+    url = f"sqlite:///{path}"
+    kept_in = ObjectStorage(url=f"file://{objects}", after=0, least_bytes=0, every=None)
+    with open_store(url, objects=kept_in) as store:
+        for name in (own, other):
+            for number in range(4):
+                text = random.Random(f"{name}{number}").randbytes(5000).hex()
+                store.save(replace(old(9 - number, f"c{number}", name), state={"text": text}))
+        store.move_to_objects()
+        packs = {one for one in objects.rglob("*") if one.is_file()}
+        assert packs
+        with open_store(url) as bare:  # whose maintenance must not forget where the objects are
+            bare.maintain()
+        assert store.maintain(Retention(max_checkpoints=2)).checkpoints == 4
+        assert store.list(other)[0].state["text"] == text
+        assert store.erase_user("ada").executions == [own]
+        left = {one for one in objects.rglob("*") if one.is_file()}
+        assert left < packs
+        assert len(store.list(other)) == 2
+        assert store.erase_user("bob").executions == [other]
+        assert not [one for one in objects.rglob("*") if one.is_file()]
 
 
 # Backups

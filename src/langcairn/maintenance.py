@@ -39,10 +39,12 @@ from langcairn.operations import ATTEMPTS, Codec, Operation, too_busy
 from langcairn.records import fields_from_json, only_one, place, valid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from langcairn.cache import ExecutionCache
     from langcairn.codec.nodes import Node
+
+    Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
 
 T = TypeVar("T")
 
@@ -189,11 +191,21 @@ def metadata_of(codec: Codec, row: CheckpointRow) -> dict[str, Any]:
     return fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
 
 
-def copy(codec: Codec, source: str, target: str) -> Operation[int]:
-    """Copy all checkpoints and writes of one execution into another.
+def copy(
+    codec: Codec, source: str, target: str, choose: Callable[[Rows], Rows] | None = None
+) -> Operation[int]:
+    """Copy checkpoints and writes of one execution into another.
 
-    Checkpoints that the target has under the same key are replaced. Returns how many
-    checkpoints were copied; 0 if there is no source.
+    Checkpoints that the target has under the same key are replaced.
+
+    Args:
+        codec: Whose caches to keep right.
+        source: The execution.
+        target: The other one.
+        choose: Returns which checkpoints, newest first, and writes to copy; None: all.
+
+    Returns:
+        How many checkpoints were copied; 0 if there is no source.
 
     Raises:
         CorruptData: The source lacks a chunk that it refers to; the target is as before.
@@ -201,8 +213,12 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
     if source == target:
         raise InvalidInput(f"source and target are the same execution: {source!r}")
     for attempt in range(ATTEMPTS):
-        rows = yield from read_rows(FindCheckpoints(source, with_writes=False))
-        writes: list[WriteRow] = yield FindWrites(source)
+        rows: Sequence[CheckpointRow] = yield from read_rows(
+            FindCheckpoints(source, with_writes=False)
+        )
+        writes: Sequence[WriteRow] = yield FindWrites(source)
+        if choose is not None:
+            rows, writes = choose((rows, writes))
         if not rows and not writes:
             return 0
         try:
@@ -394,7 +410,25 @@ def live_chunks(
         CorruptData: A node is damaged, or a page isn't stored.
     """
     nodes = [*map(node_of, rows), *map(written_node, writes)]
-    content = content or Content(codec.format)
+    return (yield from open_pages(content or Content(codec.format), execution_id, nodes))
+
+
+def open_pages(
+    content: Content, execution_id: str, nodes: Sequence[Node]
+) -> Operation[set[ChunkId]]:
+    """Fetch and open all pages of nodes.
+
+    Args:
+        content: Where they are kept.
+        execution_id: Whose they are.
+        nodes: What refers to them.
+
+    Returns:
+        The ids of all chunks that the nodes refer to, directly or through pages.
+
+    Raises:
+        CorruptData: A page is damaged or missing.
+    """
     while True:
         pages, values = references(nodes, content.pages)
         lacking = sorted(pages - content.pages.keys())

@@ -105,8 +105,8 @@ class Commit(NamedTuple):
     Raises:
         LeaseLost: ``fence`` is not the token of the execution's lease.
         LeaseHeld: There is no ``fence``, but somebody has a lease.
-        StaleEpoch: ``epoch`` is not the execution's. The commit may refer to chunks that it
-            doesn't carry, and they may be gone.
+        StaleEpoch: ``epoch`` is not the execution's, or a witness is missing. The commit may refer
+            to chunks that it doesn't carry, and they may be gone.
         VersionConflict: A checkpoint has another version than ``expected``.
         ConcurrentWriter: Another checkpoint is the ``newest``.
     """
@@ -124,6 +124,10 @@ class Commit(NamedTuple):
     newest: Sequence[Newest] = ()
     fence: int | None = None
     """The token of the writer's lease."""
+    witnesses: Sequence[ChunkId] = ()
+    """Chunks that are there if all is that the commit refers to and doesn't carry. If one is
+    missing, the server has lost what it had acknowledged. (A backend whose data can't be lost while
+    its writers live needn't look.)"""
     again: bool = False
     """Set by a backend that repeats a commit because it can't know whether the first attempt was
     made: then what this very commit stored or removed is no conflict."""
@@ -329,6 +333,20 @@ class Surveyed(NamedTuple):
     """What is wrong and would not be seen by reading what is named, one sentence for each."""
 
 
+class Move(NamedTuple):
+    """Store chunks in another form if the execution is still in ``epoch``.
+
+    Readers see the same, so the epoch stays. A chunk that isn't stored as it was read is left out.
+    Answer: True, or False if the epoch is another by now; then nothing happened. So whoever raises
+    the epoch knows that nothing prepared before will be moved after.
+    """
+
+    execution_id: str
+    epoch: int
+    chunks: Sequence[tuple[ChunkId, bytes, bytes]]
+    """Ids, the data as it was read, and the data as it is to be."""
+
+
 class Clear(NamedTuple):
     """Remove everything of one execution. Answer: True if there was something.
 
@@ -357,6 +375,7 @@ Request = (
     | Sweep
     | Rewrite
     | Survey
+    | Move
     | Clear
     | Ping
     | Measure

@@ -20,6 +20,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -175,6 +176,8 @@ _SQL = {
         DELETE FROM {chunks} WHERE execution = ? AND epoch < ?
             AND id IN (SELECT value FROM json_each(?))""",
     "rewrite chunk": "UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ?",
+    "move chunk": """
+        UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ? AND data = ?""",
     "rewrite checkpoint": """
         UPDATE {checkpoints} SET state = ?, metadata = ?, graph = ?
         WHERE execution_id = ? AND namespace = ? AND id = ?
@@ -208,6 +211,7 @@ class Queries:
             Remove: self._remove,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Move: self._move,
             Clear: self._clear,
             Transaction: self._transaction,
             AcquireLease: self._acquire,
@@ -340,6 +344,15 @@ class Queries:
             [(new[7].decode(), number, *old[1:5], old[7].decode()) for old, new in rewrite.writes],
         )
 
+    def _move(self, connection: sqlite3.Connection, move: Move) -> bool:
+        number, epoch, _ = self._execution(connection, move.execution_id)
+        if not number or epoch != move.epoch:
+            return False
+        connection.executemany(
+            self._sql["move chunk"], [(new, number, id, old) for id, old, new in move.chunks]
+        )
+        return True
+
     def _clear(self, connection: sqlite3.Connection, clear: Clear) -> bool:
         sql = self._sql
         number, epoch, lease = self._execution(connection, clear.execution_id)
@@ -455,7 +468,7 @@ class Queries:
         if survey.execution_id is not None:
             rows = connection.execute(sql["keys"], (survey.execution_id,)).fetchall()
             return Surveyed([], [key for key in rows if tuple(map(type, key)) == (str, str)], [])
-        executions = connection.execute(sql["executions"], ("", -1)).fetchall()
+        executions = connection.execute(sql["executions"], {"after": "", "limit": -1}).fetchall()
         problems: list[tuple[str]] = []
         if survey.deep:
             problems = connection.execute("PRAGMA integrity_check").fetchall()

@@ -38,6 +38,7 @@ from langcairn.backends.base import (
     FindExecutions,
     FindOldChunks,
     FindWrites,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -58,6 +59,7 @@ from langcairn.backends.redis.commands import (
     COMMIT,
     FETCH,
     FORGET,
+    MOVE,
     NOTE,
     REMOVE,
     REWRITE,
@@ -125,6 +127,7 @@ class Plans:
             Sweep: self._sweep,
             Rewrite: self._rewrite,
             Survey: self._survey,
+            Move: self._move,
             Clear: self._clear,
             Ping: measuring.ping,
             Measure: measuring.all,
@@ -333,6 +336,15 @@ class Plans:
         _refuse_too_much(items)
         yield Step([REWRITE.on(self._keys.execution(rewrite.execution_id), *items)], writes=True)
 
+    def _move(self, move: Move) -> _Part[bool]:
+        items: list[Argument] = [table.epoch_bytes(move.epoch)]
+        for id, old, new in move.chunks:
+            items += (table.part(id), old, new)
+        _refuse_too_much(items)
+        key = self._keys.execution(move.execution_id)
+        (done,) = yield Step([MOVE.on(key, *items)], writes=True)
+        return bool(done)
+
     def _clear(self, clear: Clear) -> _Part[bool]:
         execution_id = clear.execution_id
         ids = yield from self._ids(execution_id)
@@ -417,7 +429,7 @@ def _words(commit: Commit, horizon: Argument, fence: bytes | None = None) -> lis
 
 def _items(commit: Commit) -> list[Argument]:
     parts = (commit.chunks, commit.checkpoints, commit.writes, commit.removals, commit.expected)
-    items: list[Argument] = [*map(len, parts), len(commit.newest)]
+    items: list[Argument] = [*map(len, parts), len(commit.newest), len(commit.witnesses)]
     for id, data in commit.chunks:
         items += (table.part(id), data)
     for row in commit.checkpoints:
@@ -432,6 +444,7 @@ def _items(commit: Commit) -> list[Argument]:
     for newest in commit.newest:
         ids = map(table.part, (newest.parent_id or "", newest.id))
         items += (table.row_name(newest.namespace), *ids)
+    items += map(table.part, commit.witnesses)
     _refuse_too_much(items)
     return items
 
