@@ -10,7 +10,7 @@ from langcairn.errors import Conflict, CorruptData, StoreError
 from langcairn.objects.moving import Moved, Overtaken, Place, move
 from langcairn.objects.naming import known_name, make_name
 from langcairn.objects.packs import folder
-from langcairn.objects.requests import ListFolders
+from langcairn.objects.requests import ListFolders, ListObjects
 from langcairn.objects.sweeping import sweep, sweep_stray
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langcairn.backends.base import ChunkId, Clear
     from langcairn.codec.chunks import ChunkFormat
     from langcairn.objects.reading import Recent
+    from langcairn.objects.requests import StoredObject
     from langcairn.objects.settings import ObjectStorage
 
 _logger = logging.getLogger(__name__)
@@ -106,6 +107,21 @@ def move_touched(
     if done.packs:
         yield from sweep(settings, at)
     return rest
+
+
+def objects_left(
+    settings: ObjectStorage, where: str, execution_id: str
+) -> Generator[Any, Any, int]:
+    """Remove all objects of an execution that was cleared. Returns how many are left."""
+    store = yield from known_name()
+    if store is None:
+        return 0
+    place = folder(store, execution_id)
+    listed: list[StoredObject] = yield ListObjects(place)
+    if listed:
+        yield from sweep(settings, Place(where, store, execution_id), leave=False, merge=False)
+        listed = yield ListObjects(place)
+    return len(listed)
 
 
 def clear_objects(

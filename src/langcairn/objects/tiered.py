@@ -18,7 +18,13 @@ from langcairn.backends.base import (
 from langcairn.backends.measures import Measure, MeasureExecutions
 from langcairn.objects.background import Background
 from langcairn.objects.naming import find_executions, measure, measure_executions, survey
-from langcairn.objects.operations import clear_objects, move_all, move_one, move_touched
+from langcairn.objects.operations import (
+    clear_objects,
+    move_all,
+    move_one,
+    move_touched,
+    objects_left,
+)
 from langcairn.objects.reading import Recent, fetch
 from langcairn.objects.requests import Below, ObjectRequest
 from langcairn.objects.transport import open_objects
@@ -108,8 +114,17 @@ class TieredBackend(Backend):
 
     def _clear(self, clear: Clear) -> Generator[Any, Any, bool]:
         existed: bool = yield Below(clear)
+        if clear.only_empty and not existed:
+            return False  # it is in use
         yield from clear_objects(self.settings, self.objects.name, clear, self._recent)
         return existed
+
+    def objects_left(self, execution_id: str) -> Generator[Any, Any, int]:
+        """Return the operation that removes all objects of an execution that was cleared.
+
+        Its result is how many are left. It is to be run on what stands before this backend.
+        """
+        return objects_left(self.settings, self.objects.name, execution_id)
 
     @property
     @override
