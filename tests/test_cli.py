@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from tests.cli_calls import HOSTILE, build, call, fill, fill_hostile, is_safe, thread
 
 from langcairn.checkpoint import Checkpoint
+from langcairn.cli import completing
 from langcairn.cli.commands import COMMANDS, hoisted
 from langcairn.cli.escaping import escaped, json_escaped, without_passwords
 from langcairn.langgraph.saver import CheckpointSaver
@@ -420,7 +421,9 @@ def test_escaping() -> None:
 # Completion
 
 
-def test_completion(url: str) -> None:
+def test_completion(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "PATIENCE", 60.0)  # this machine may be busy
+
     def complete(words: str, store: str = url) -> list[str]:
         said = call(
             LANGCAIRN_STORE=store,

@@ -250,8 +250,26 @@ def test_migrate_between_stores(url: str, tmp_path: Path) -> None:
     assert call("--store", target, "migrate", url, "-t", "done").code == 0
     assert ids(target, "done") == ids(url, "done")
     assert not ids(target, "waiting")
-    said = call("--store", target, "migrate", url, "--from", "langgraph")
-    assert said.code != 0
+    assert call("--store", url, "migrate", url).code == 2
+    for bad, code in ((url, 7), ("redis://x", 2), (f"file://{tmp_path}", 2)):
+        assert call("--store", target, "migrate", bad, "--from", "langgraph").code == code
+
+
+def test_migrate_from_langgraphgo(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "go.db", f"sqlite:///{tmp_path}/new.db"
+    with sqlite3.connect(theirs) as connection:
+        connection.execute(
+            "CREATE TABLE checkpoints (id TEXT PRIMARY KEY, execution_id TEXT, node_name TEXT, "
+            "state TEXT, metadata TEXT, timestamp DATETIME, version INTEGER)"
+        )
+        connection.execute(
+            "INSERT INTO checkpoints VALUES ('c1', 'go', 'n', '{\"a\": 1}', '{}', ?, 1)",
+            ("2025-11-20 10:00:00.5+00:00",),
+        )
+    connection.close()
+    assert "migrate" in call("--store", f"sqlite:///{theirs}", "threads").err
+    assert call("--store", ours, "migrate", f"sqlite:///{theirs}").code == 0
+    assert call("--store", ours, "state", "go").json == {"a": 1}
 
 
 def test_rotate_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

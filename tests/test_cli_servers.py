@@ -16,6 +16,7 @@ from langcairn.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +149,15 @@ def test_advise_measures_servers(
 
 
 @pytest.mark.parametrize("form", ["postgresql://nobody@{}:{}/x", "redis://{}:{}"])
-def test_servers_that_are_away(form: str) -> None:
+def test_servers_that_are_away(form: str, tmp_path: Path) -> None:
     holder = hold_port()  # bound, and not listened at
     try:
         url = form.format(HOST, number_of(holder))
         said = call("threads", LANGCAIRN_STORE=url)
         assert said.code == 6
         assert "can't be reached" in said.err or "refused" in said.err
+        for kind in ("auto", "langgraphgo"):
+            target = f"sqlite:///{tmp_path}/{kind}.db"
+            assert call("--store", target, "migrate", url, "--from", kind).code == 6
     finally:
         holder.close()
