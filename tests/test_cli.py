@@ -65,7 +65,10 @@ def test_help_of_each_command(name: str) -> None:
         return  # passes --help on; see test_cli_process
     said = call(name, "--help")
     assert said.code == 0
-    assert COMMANDS[name][1].rstrip(".") in " ".join(said.out.split())
+    text = " ".join(said.out.split())
+    assert text.startswith(f"Usage: langcairn {name}")
+    assert f" {COMMANDS[name][1]} " in text
+    assert "langcairn --help" in text
 
 
 def test_global_options_may_stand_behind(url: str) -> None:

@@ -13,6 +13,7 @@ from tests.cli_calls import ask, build, call, fill, mount, thread
 
 from langcairn import errors
 from langcairn.checkpoint import Checkpoint
+from langcairn.cli import running
 from langcairn.cli.failing import NotThere, code_of
 from langcairn.cli.graph import ASCII, UNICODE, drawn
 from langcairn.forks import Step
@@ -431,6 +432,15 @@ def test_debug_shows_where(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AssertionError):  # `call` looks for a traceback
         call("--store", url, "--debug", "show", "nobody")
     capfd.readouterr()
+
+
+def test_other_programs_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "something").touch()
+    assert call("demo", "--keep", str(tmp_path)).code == 2
+    monkeypatch.setattr(running, "_ROOT", tmp_path)
+    said = call("bench", "--quick")
+    assert said.code == 3
+    assert "langcairn advise" in said.err
 
 
 # Drawing

@@ -63,7 +63,10 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"langcairn.cli.{COMMANDS[cmd_name][0]}")
-        return typer.main.get_group(module.app).commands[cmd_name]
+        command: Any = typer.main.get_group(module.app).commands[cmd_name]
+        command.rich_markup_mode = None  # as `program` has it
+        command.epilog = "--store, --json and others are those of all commands: langcairn --help."
+        return command
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ARG002 -- typer's
         """Write the list of commands without importing them."""
