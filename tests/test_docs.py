@@ -56,6 +56,11 @@ def test_python_of_the_page_on_writers(tmp_path: Path) -> None:
     assert conflict == "expected 1 found 2"
 
 
+def test_python_of_the_page_on_object_storage(tmp_path: Path) -> None:
+    before = f"import os; os.environ['AGENT_OBJECTS'] = 'file://{tmp_path}/objects'"
+    assert "0 chunks moved, 0 objects" in run_python("docs/object-storage.md", tmp_path, before)
+
+
 def test_links_of_the_readme() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / "README.md").read_text())
     assert links

@@ -39,6 +39,7 @@ LAYERS = [
         "write_sessions",
         "watching",
         "slow",
+        "objects",
     },
     {"security"},
     {"codec"},

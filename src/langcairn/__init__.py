@@ -77,6 +77,10 @@ if TYPE_CHECKING:
     from langcairn.monitor import (
         Monitor,
     )
+    from langcairn.objects import (
+        Moved,
+        ObjectStorage,
+    )
     from langcairn.observing import (
         Observation,
         Observer,
@@ -177,6 +181,8 @@ __all__ = [
     "MigrationReport",
     "MissingChunks",
     "Monitor",
+    "Moved",
+    "ObjectStorage",
     "Observation",
     "Observer",
     "PostgresCheckpointStore",
@@ -279,6 +285,10 @@ _HOMES = {
     "langcairn.langgraph.saver": ("CheckpointSaver",),
     "langcairn.leases": ("Lease",),
     "langcairn.monitor": ("Monitor",),
+    "langcairn.objects": (
+        "Moved",
+        "ObjectStorage",
+    ),
     "langcairn.observing": (
         "Observation",
         "Observer",

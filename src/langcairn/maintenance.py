@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
 
+    from langcairn.codec.nodes import Node
+
 _logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
@@ -352,6 +354,25 @@ def _live(
     content = Content(codec.format)
     if opened is not None:
         content.pages.update(opened.pages.copy())  # copied in one step: it is in use elsewhere
+    return (yield from open_pages(content, execution_id, nodes))
+
+
+def open_pages(
+    content: Content, execution_id: str, nodes: Sequence[Node]
+) -> Operation[set[ChunkId]]:
+    """Fetch and open all pages of nodes.
+
+    Args:
+        content: Where they are kept.
+        execution_id: Whose they are.
+        nodes: What refers to them.
+
+    Returns:
+        The ids of all chunks that the nodes refer to, directly or through pages.
+
+    Raises:
+        CorruptData: A page is damaged or missing.
+    """
     while True:
         pages, values = references(nodes, content.pages)
         lacking = sorted(pages - content.pages.keys())

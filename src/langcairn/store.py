@@ -13,6 +13,7 @@ from langcairn.closing import Closing
 from langcairn.comparing import StateDiff, compare_states
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
+from langcairn.objects import TieredBackend
 from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
 from langcairn.running import arun, run
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from langcairn.backends.base import Backend, Commit, Request
+    from langcairn.objects import Moved
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
@@ -498,6 +500,53 @@ class CheckpointStore(Measurable, Closing):
     ) -> Lease:
         """Do as `lease`; both serve ``async with``."""
         return self.lease(execution_id, ttl, owner=owner)
+
+    # Object storage
+
+    def move_to_objects(
+        self,
+        execution_id: str | None = None,
+        *,
+        progress: Callable[[str, Moved], None] | None = None,
+    ) -> Moved:
+        """Move older and larger content to object storage, and remove there what isn't needed.
+
+        Others may use the store meanwhile. After an interruption it may simply be called again.
+
+        Args:
+            execution_id: Whose content; None: that of all executions.
+            progress: With all: called after each one with its id and the sums so far.
+
+        Returns:
+            What was done.
+
+        Raises:
+            InvalidInput: The store has no object storage.
+            StoreUnavailable: The database or the object storage can't be reached.
+            StoreMisconfigured: There is no such bucket, or the credentials are wrong.
+        """
+        return self.run(self._moving(execution_id, progress))
+
+    async def amove_to_objects(
+        self,
+        execution_id: str | None = None,
+        *,
+        progress: Callable[[str, Moved], None] | None = None,
+    ) -> Moved:
+        """Do as `move_to_objects`."""
+        return await self.arun(self._moving(execution_id, progress))
+
+    def _moving(
+        self, execution_id: str | None, progress: Callable[[str, Moved], None] | None
+    ) -> Operation[Moved]:
+        if execution_id is not None:
+            execution_id = valid_execution_id(execution_id)
+        backend: Any = self.backend
+        while not isinstance(backend, TieredBackend):
+            backend = getattr(backend, "inner", None)
+            if backend is None:
+                raise InvalidInput("this store has no object storage: open it with objects=…")
+        return backend.moving(self.codec.format, execution_id, progress)
 
     # Closing
 

@@ -20,6 +20,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -174,6 +175,8 @@ _SQL = {
         DELETE FROM {chunks} WHERE execution = ? AND epoch < ?
             AND id IN (SELECT value FROM json_each(?))""",
     "rewrite chunk": "UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ?",
+    "move chunk": """
+        UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ? AND data = ?""",
     "rewrite checkpoint": """
         UPDATE {checkpoints} SET state = ?, metadata = ?, graph = ?
         WHERE execution_id = ? AND namespace = ? AND id = ?
@@ -207,6 +210,7 @@ class Queries:
             Remove: self._remove,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Move: self._move,
             Clear: self._clear,
             Transaction: self._transaction,
             AcquireLease: self._acquire,
@@ -338,6 +342,15 @@ class Queries:
             self._sql["rewrite write"],
             [(new[7].decode(), number, *old[1:5], old[7].decode()) for old, new in rewrite.writes],
         )
+
+    def _move(self, connection: sqlite3.Connection, move: Move) -> bool:
+        number, epoch, _ = self._execution(connection, move.execution_id)
+        if not number or epoch != move.epoch:
+            return False
+        connection.executemany(
+            self._sql["move chunk"], [(new, number, id, old) for id, old, new in move.chunks]
+        )
+        return True
 
     def _clear(self, connection: sqlite3.Connection, clear: Clear) -> bool:
         sql = self._sql

@@ -25,6 +25,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -107,6 +108,17 @@ WITH locked AS MATERIALIZED (
     SELECT epoch FROM {executions} WHERE execution_id = $1 AND epoch = $2 FOR NO KEY UPDATE
 ), swept AS (
     DELETE FROM {chunks} WHERE execution_id = $1 AND epoch < $2 AND id = ANY ($3::text[])
+        AND EXISTS (SELECT FROM locked)
+)
+SELECT EXISTS (SELECT FROM locked)"""
+
+_MOVE = """
+WITH locked AS MATERIALIZED (
+    SELECT epoch FROM {executions} WHERE execution_id = $1 AND epoch = $2 FOR NO KEY UPDATE
+), moved AS (
+    UPDATE {chunks} AS c SET data = new.data
+    FROM unnest($3::text[], $4::bytea[], $5::bytea[]) AS new (id, old, data)
+    WHERE c.execution_id = $1 AND c.id = new.id AND c.data = new.old
         AND EXISTS (SELECT FROM locked)
 )
 SELECT EXISTS (SELECT FROM locked)"""
@@ -309,6 +321,18 @@ def _rewrite(tables: Tables, rewrite: Rewrite) -> Plan[None]:
     )
 
 
+def _move(tables: Tables, move: Move) -> Plan[bool]:
+    parameters = [
+        move.execution_id,
+        Int8(move.epoch),
+        array(TEXT, [id for id, _, _ in move.chunks]),
+        array(BYTEA, [old for _, old, _ in move.chunks]),
+        array(BYTEA, [new for _, _, new in move.chunks]),
+    ]
+    rows = yield Statement(tables.sql(_MOVE), parameters)
+    return bool(rows[0][0])
+
+
 def _clear(tables: Tables, clear: Clear) -> Plan[bool]:
     id, fence = clear.execution_id, clear.fence
     ((epoch, *lease),) = yield Statement(tables.sql(_LOCK_FOR_CLEAR), [id])
@@ -334,4 +358,5 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     AcquireLease: acquire,
     RenewLease: renew,
     ReleaseLease: release,
+    Move: _move,
 }
