@@ -156,7 +156,7 @@ def proceed(store: CheckpointStore, operation: Any, request: Any) -> Any:
             except StopIteration as stop:
                 return stop.value
 
-    return run(store.backend.execute, rest())
+    return run(store.backend.execute, rest())[0]
 
 
 # Moving
@@ -420,7 +420,7 @@ def test_a_reader_that_packs_were_merged_under(place: Place, store: CheckpointSt
             except StopIteration as stop:
                 return stop.value
 
-    found = run(reader._step, rest())
+    found = run(reader._step, rest())[0]
     assert sorted(found) == ids
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         Level,
         Thresholds,
     )
+    from langcairn.caretaker import (
+        Maintenance,
+    )
     from langcairn.checkpoint import (
         Checkpoint,
     )
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
         ItemDiff,
         StateDiff,
         compare_states,
+    )
+    from langcairn.erasing import (
+        ErasureReport,
     )
     from langcairn.errors import (
         AccessDenied,
@@ -91,6 +97,10 @@ if TYPE_CHECKING:
     from langcairn.profiler import (
         Profiler,
     )
+    from langcairn.retention import (
+        Candidate,
+        Retention,
+    )
     from langcairn.security.guard import (
         Action,
         matching,
@@ -117,6 +127,7 @@ if TYPE_CHECKING:
         Transaction,
     )
     from langcairn.transfer import (
+        BackupHolding,
         BackupReport,
         DualWriteSaver,
         Finding,
@@ -132,11 +143,16 @@ if TYPE_CHECKING:
         arestore,
         averify,
         backup,
+        backup_contains,
         migrate,
         progress_bar,
         repair,
         restore,
         verify,
+    )
+    from langcairn.upkeep import (
+        MaintainedExecution,
+        MaintenanceReport,
     )
     from langcairn.write_behind import (
         WriteBehind,
@@ -148,8 +164,10 @@ __all__ = [
     "Alert",
     "AlreadyThere",
     "AmbiguousCheckpoint",
+    "BackupHolding",
     "BackupReport",
     "CairnError",
+    "Candidate",
     "ChannelDiff",
     "Checkpoint",
     "CheckpointConfig",
@@ -163,6 +181,7 @@ __all__ = [
     "CorruptData",
     "DecryptionFailed",
     "DualWriteSaver",
+    "ErasureReport",
     "ExecutionStats",
     "FileCheckpointStore",
     "Finding",
@@ -177,6 +196,9 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "Level",
+    "MaintainedExecution",
+    "Maintenance",
+    "MaintenanceReport",
     "MemoryCheckpointStore",
     "MigrationReport",
     "MissingChunks",
@@ -191,6 +213,7 @@ __all__ = [
     "RedisCheckpointStore",
     "RepairReport",
     "RestoreReport",
+    "Retention",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
@@ -216,6 +239,7 @@ __all__ = [
     "arestore",
     "averify",
     "backup",
+    "backup_contains",
     "compare_states",
     "generate_key",
     "matching",
@@ -236,6 +260,7 @@ _HOMES = {
         "Level",
         "Thresholds",
     ),
+    "langcairn.caretaker": ("Maintenance",),
     "langcairn.checkpoint": ("Checkpoint",),
     "langcairn.codec.serde": ("SafeSerializer",),
     "langcairn.comparing": (
@@ -244,6 +269,7 @@ _HOMES = {
         "StateDiff",
         "compare_states",
     ),
+    "langcairn.erasing": ("ErasureReport",),
     "langcairn.errors": (
         "AccessDenied",
         "AlreadyThere",
@@ -295,6 +321,10 @@ _HOMES = {
     ),
     "langcairn.opening": ("open_store",),
     "langcairn.profiler": ("Profiler",),
+    "langcairn.retention": (
+        "Candidate",
+        "Retention",
+    ),
     "langcairn.security.guard": (
         "Action",
         "matching",
@@ -313,6 +343,7 @@ _HOMES = {
     "langcairn.thread_id": ("ThreadId",),
     "langcairn.transactions": ("Transaction",),
     "langcairn.transfer": (
+        "BackupHolding",
         "BackupReport",
         "DualWriteSaver",
         "Finding",
@@ -328,11 +359,16 @@ _HOMES = {
         "arestore",
         "averify",
         "backup",
+        "backup_contains",
         "migrate",
         "progress_bar",
         "repair",
         "restore",
         "verify",
+    ),
+    "langcairn.upkeep": (
+        "MaintainedExecution",
+        "MaintenanceReport",
     ),
     "langcairn.write_behind": ("WriteBehind",),
 }

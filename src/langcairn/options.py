@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
     from langcairn.backends.base import Backend
+    from langcairn.retention import Retention
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 
@@ -38,6 +39,8 @@ class StoreOptions(TypedDict, total=False):
             authenticated in any case.
         readable_metadata: With ``encryption``: encrypt all metadata but these, which stay
             searchable in the database.
+        retention: What `CheckpointStore.maintain` keeps, one `Retention` or several for different
+            threads; nothing is removed before that is called. Everything by default.
         slow_operation: What takes longer is a warning in the log ``langcairn.slow``, as a
             timedelta or in seconds; None: nothing is. A second by default.
         signing_key: The key or keys that everything is signed with, so that nobody without one can
@@ -52,6 +55,7 @@ class StoreOptions(TypedDict, total=False):
     encryption: Keys | None
     encrypt_metadata: bool
     readable_metadata: Iterable[str] | None
+    retention: Retention | Iterable[Retention] | None
     signing_key: Keys | None
     slow_operation: timedelta | float | None
     objects: str | ObjectStorage | None

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 from langcairn.leases import Lease, Leases
+from langcairn.maintaining import Maintainable
 from langcairn.measuring import Measurable
 from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.operations import Codec
 from langcairn.records import draft_of
+from langcairn.retention import retentions
 from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
 from langcairn.transactions import Transaction, expectation
 from langcairn.watching import name_of, observed
@@ -56,7 +58,7 @@ _Ids = list[str]
 _Forks = list[forks.Fork]
 
 
-class CheckpointStore(Measurable, Closing):
+class CheckpointStore(Measurable, Maintainable, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
@@ -66,6 +68,7 @@ class CheckpointStore(Measurable, Closing):
         backend: Where it stores.
         codec: How it stores, and what it remembers.
         observers: Who is told about every operation, see `Observer`; ``add`` adds one.
+        retention: What `maintain` keeps if it isn't told otherwise; the first that fits counts.
 
     Raises, from every method:
         StoreUnavailable: The storage can't be reached or is busy.
@@ -86,6 +89,7 @@ class CheckpointStore(Measurable, Closing):
             StoreMisconfigured: The variable or file with the keys isn't there.
         """
         self._name = backend.name
+        self.retention = retentions(options.get("retention"))
         self._slow = threshold(options.get("slow_operation", DEFAULT_SLOW))
         self.backend, self.codec = assembled(backend, options)
         self.observers = Observers()

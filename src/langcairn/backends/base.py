@@ -359,6 +359,9 @@ class Clear(NamedTuple):
     execution_id: str
     fence: int | None = None
     """The token of the caller's lease."""
+    only_empty: bool = False
+    """Only if it has neither checkpoints nor pending writes, and the caller no lease on it. Else
+    the answer is False, and all stays."""
 
 
 Request = (

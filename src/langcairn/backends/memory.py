@@ -400,6 +400,10 @@ class MemoryBackend(Backend):
         check_fence(id, (NO_LEASE if execution is None else execution.lease).now(), request.fence)
         if execution is None:
             return False
+        if request.only_empty and (
+            request.fence is not None or execution.checkpoints or any(execution.writes.values())
+        ):
+            return False
         for namespace, checkpoint_id in execution.checkpoints:
             self._forget(checkpoint_id, id, namespace)
         del self._executions[id]

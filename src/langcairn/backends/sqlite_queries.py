@@ -167,6 +167,7 @@ _SQL = {
         UPDATE {writes} SET task_path = :5, channel = :6, value = :7 WHERE execution = :0
             AND namespace = :1 AND checkpoint_id = :2 AND task_id = :3 AND idx = :4""",
     "any checkpoint": "SELECT 1 FROM {checkpoints} WHERE execution_id = ? LIMIT 1",
+    "any write": "SELECT 1 FROM {writes} WHERE execution = ? LIMIT 1",
     "remove checkpoint": """
         DELETE FROM {checkpoints} WHERE execution_id = ? AND namespace = ? AND id = ?""",
     "remove writes": """
@@ -356,6 +357,12 @@ class Queries:
         sql = self._sql
         number, epoch, lease = self._execution(connection, clear.execution_id)
         check_fence(clear.execution_id, lease.now(), clear.fence)
+        if clear.only_empty and (
+            clear.fence is not None
+            or connection.execute(sql["any checkpoint"], (clear.execution_id,)).fetchone()
+            or connection.execute(sql["any write"], (number,)).fetchone()
+        ):
+            return False
         removed = connection.execute(sql["clear checkpoints"], (clear.execution_id,)).rowcount
         if number:
             for part in ("clear writes", "clear chunks"):

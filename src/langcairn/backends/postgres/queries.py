@@ -151,6 +151,10 @@ _LOCK_FOR_CLEAR = f"""
 INSERT INTO {{executions}} AS e (execution_id, epoch) VALUES ($1, 0)
 ON CONFLICT (execution_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING epoch, {LEASE}"""  # noqa: S608 -- a constant
 
+_HAS_ROWS = """
+SELECT EXISTS (SELECT FROM {checkpoints} WHERE execution_id = $1)
+    OR EXISTS (SELECT FROM {writes} WHERE execution_id = $1)"""
+
 _CLEAR = """
 WITH checkpoints AS (DELETE FROM {checkpoints} WHERE execution_id = $1 RETURNING 1),
 writes AS (DELETE FROM {writes} WHERE execution_id = $1 RETURNING 1),
@@ -337,6 +341,10 @@ def _clear(tables: Tables, clear: Clear) -> Plan[bool]:
     id, fence = clear.execution_id, clear.fence
     ((epoch, *lease),) = yield Statement(tables.sql(_LOCK_FOR_CLEAR), [id])
     check_fence(id, lease_of(lease), fence)
+    if clear.only_empty:
+        ((has_rows,),) = yield Statement(tables.sql(_HAS_ROWS), [id])
+        if has_rows or fence is not None:
+            return False  # the epoch is raised by now, which does no harm
     ((existed,),) = yield Statement(tables.sql(_CLEAR), [id, fence is not None])
     return bool(epoch or existed)
 

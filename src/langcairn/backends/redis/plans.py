@@ -350,11 +350,17 @@ class Plans:
         ids = yield from self._ids(execution_id)
         _, tokens = yield from self._tokens(execution_id, ids)
         key = self._keys.execution(execution_id)
-        words = table.epoch_bytes(next_epoch()), fence_word(clear.fence)
+        words = (
+            table.epoch_bytes(next_epoch()),
+            fence_word(clear.fence),
+            b"1" if clear.only_empty else b"",
+        )
         ((kind, *rest),) = yield Step([CLEAR.on(key, *words)], writes=True)
         if kind == b"refused":
             raise refusal(execution_id, clear.fence, rest)
         (removed,) = rest
+        if clear.only_empty and not removed:
+            return False
         yield from self._forget(execution_id, tokens)
         yield from self._registers.strike_out([execution_id])
         return bool(removed)
