@@ -161,6 +161,38 @@ def test_prune(url: str) -> None:
     assert call("--store", url, "prune", "--all", "--yes", "--json").json["checkpoints"] == 0
 
 
+def test_maintain(url: str) -> None:
+    rules = ("maintain", "--max-checkpoints", "2")
+    planned = call("--store", url, *rules, "--dry-run", "--json").json
+    assert planned["checkpoints"] > 0
+    before = {name: ids(url, name) for name in ("done", "waiting")}
+    assert call("--store", url, *rules, answer="n\n").code == 1
+    assert call("--store", url, *rules, answer="").code == 2
+    assert {name: ids(url, name) for name in before} == before
+    assert call("--store", url, *rules, "--threads", "nobody-*", "--yes").code == 0
+    assert {name: ids(url, name) for name in before} == before
+    told = call("--store", url, *rules, "--yes", "--json").json
+    left = sum(len(ids(url, name)) for name in before)
+    assert told["checkpoints"] == planned["checkpoints"] == sum(map(len, before.values())) - left
+    assert "deleted 0 checkpoints" in call("--store", url, *rules, "--yes").out
+
+
+def test_maintain_by_age_and_by_parts(url: str) -> None:
+    with open_store(url) as store:
+        old = datetime.now(UTC) - timedelta(days=40)
+        store.save(Checkpoint(execution_id="old", state={}, timestamp=old))
+    said = call("--store", url, "maintain", "--max-age", "30d", "--drop-idle", answer="y\n")
+    assert said.code == 0
+    assert "old: all of it" in said.err
+    with open_store(url) as store:
+        assert store.executions() == ["done", "waiting"]
+    first = call("--store", url, "maintain", "--limit", "1", "-y", "--json").json
+    assert (first["threads"], first["next"]) == (1, "done")
+    rest = call("--store", url, "maintain", "--after", "done", "-y", "--json").json
+    assert (rest["threads"], rest["next"]) == (1, None)
+    assert call("--store", url, "maintain", "--drop-idle", "-y").code == 2
+
+
 # backup, restore, verify, migrate, rotate-keys
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "restore": ("transfer", "Put what a backup holds into a store."),
     "migrate": ("transfer", "Copy from another store or saver."),
     "rotate-keys": ("transfer", "Encrypt everything with the newest key."),
+    "maintain": ("maintaining", "Remove what isn't to be kept, and what crashes have left."),
     "watch": ("watching", "Follow checkpoints as they are saved."),
     "advise": ("advising", "Measure stores here, and say which suits."),
     "bench": ("running", "Compare with the official savers (in a checkout)."),
