@@ -213,6 +213,20 @@ def test_backup_and_restore(url: str, tmp_path: Path) -> None:
     assert call("--store", other, "restore", str(tmp_path / "nothing")).code == 7
 
 
+def test_backups_of_other_keys(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS", generate_key())
+    plain, sealed = str(tmp_path / "plain.cairn"), str(tmp_path / "sealed.cairn")
+    secret = ("--store", f"sqlite:///{tmp_path}/secret.db", "--encryption", "env:KEYS")
+    assert call("--store", url, "backup", plain).code == 0
+    assert call(*secret, "restore", plain).code == 5
+    assert call(*secret, "restore", plain, "--trusted").code == 0
+    assert call(*secret, "backup", sealed).code == 0
+    other = f"sqlite:///{tmp_path}/new.db"
+    assert call("--store", other, "restore", sealed).code == 5
+    assert call("--store", other, "restore", sealed, "--backup-key", "env:KEYS").code == 0
+    assert ids(other, "done") == ids(url, "done")
+
+
 def test_incremental_backup(url: str, tmp_path: Path) -> None:
     first, second = str(tmp_path / "1.cairn"), str(tmp_path / "2.cairn")
     assert call("--store", url, "backup", first).code == 0

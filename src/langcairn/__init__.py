@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         StoreFull,
         StoreMisconfigured,
         StoreUnavailable,
+        TamperedData,
         UnsafeType,
         Unserializable,
         VersionConflict,
@@ -85,6 +86,12 @@ if TYPE_CHECKING:
     )
     from langcairn.objects import (
         Moved,
+        ObjectStorage,
+    )
+    from langcairn.objects.moving import (
+        Moved,
+    )
+    from langcairn.objects.settings import (
         ObjectStorage,
     )
     from langcairn.observing import (
@@ -225,6 +232,7 @@ __all__ = [
     "StoreFull",
     "StoreMisconfigured",
     "StoreUnavailable",
+    "TamperedData",
     "ThreadId",
     "Thresholds",
     "Transaction",
@@ -292,6 +300,7 @@ _HOMES = {
         "StoreFull",
         "StoreMisconfigured",
         "StoreUnavailable",
+        "TamperedData",
         "UnsafeType",
         "Unserializable",
         "VersionConflict",
@@ -315,6 +324,8 @@ _HOMES = {
         "Moved",
         "ObjectStorage",
     ),
+    "langcairn.objects.moving": ("Moved",),
+    "langcairn.objects.settings": ("ObjectStorage",),
     "langcairn.observing": (
         "Observation",
         "Observer",

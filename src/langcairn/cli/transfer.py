@@ -131,6 +131,20 @@ def restore(
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Take what is whole in a backup that is cut off.")
     ] = False,
+    backup_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="env:NAME|file:PATH",
+            help="Where the key of an encrypted backup is, if it isn't one of the store's.",
+        ),
+    ] = None,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted",
+            help="Restore a backup that isn't encrypted or signed into a store that is.",
+        ),
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Put what a backup holds into a store.
@@ -150,6 +164,8 @@ def restore(
             existing=existing.value,
             parents=parent or None,
             salvage=salvage,
+            encryption=backup_key,
+            trusted=trusted,
             progress=show,
         )
     skipped = f"; left {report.skipped:,} as they were" if report.skipped else ""
