@@ -19,6 +19,7 @@ from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.printing import counted, size
 from langcairn.cli.session import read_options
 from langcairn.cli.sources import Kind, open_source
+from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -195,6 +196,9 @@ def migrate(
     """
     session: Session = ctx.obj
     session.import_modules()
+    same = source == session.url and read_options(source_option or ()) == session.options
+    if same and kind in (Kind.AUTO, Kind.LANGCAIRN):
+        raise InvalidInput("source and target are the same store")
     with ExitStack() as stack:
         origin = stack.enter_context(
             open_source(session, source, kind, read_options(source_option or ()))
