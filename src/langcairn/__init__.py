@@ -88,12 +88,6 @@ if TYPE_CHECKING:
         Moved,
         ObjectStorage,
     )
-    from langcairn.objects.moving import (
-        Moved,
-    )
-    from langcairn.objects.settings import (
-        ObjectStorage,
-    )
     from langcairn.observing import (
         Observation,
         Observer,
@@ -324,8 +318,6 @@ _HOMES = {
         "Moved",
         "ObjectStorage",
     ),
-    "langcairn.objects.moving": ("Moved",),
-    "langcairn.objects.settings": ("ObjectStorage",),
     "langcairn.observing": (
         "Observation",
         "Observer",
