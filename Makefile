@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench torture clean
+.PHONY: demo test lint bench torture rules clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,5 +29,8 @@ bench: $(STAMP)  ## Speed and size beside the official savers
 torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once, and of servers
 	$(BIN)/python -m tests.torture --kills 200
 
+rules:  ## Prometheus' own check and tests of the alert rules
+	.ci/promtool .promtool
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .promtool .pytest_cache .mypy_cache .ruff_cache .hypothesis

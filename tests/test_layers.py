@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"langgraph", "demo", "testing", "__init__"},
-    {"store", "stores", "opening", "options", "write_behind", "write_queue"},
+    {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
+    {"store", "stores", "opening", "options", "measuring", "write_behind", "write_queue"},
     {
         "operations",
         "maintenance",
@@ -20,16 +21,19 @@ LAYERS = [
         "forks",
         "comparing",
         "executions",
+        "figures",
         "records",
         "cache",
         "write_sessions",
+        "watching",
+        "slow",
     },
     {"security"},
     {"codec"},
     {"running"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id", "observing"}
 
 
 def part_of(module: str) -> str:

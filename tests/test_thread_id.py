@@ -27,7 +27,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langcairn import CheckpointSaver, InvalidInput, MemoryCheckpointStore, ThreadId
 from langcairn.backends.base import Commit, FindExecutions
 from langcairn.backends.memory import MemoryBackend
-from langcairn.executions import Wanted, find
+from langcairn.executions import Wanted, find_executions
 from langcairn.records import valid_execution_id
 from langcairn.thread_id import BEHIND, LONGEST, prefix_of, time_text
 
@@ -292,7 +292,7 @@ class Scan:
     """
 
     def __init__(self, backend: MemoryBackend, limit: int | None = None, **fields: Any) -> None:
-        scan = find(Wanted(**fields), "", limit)
+        scan = find_executions(Wanted(**fields), "", limit)
         self.requests = self.read = 0
         request: Any = next(scan)
         try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
@@ -25,12 +26,16 @@ from langcairn import (
     GraphChanged,
     InvalidInput,
     MemoryCheckpointStore,
+    SqliteCheckpointStore,
     StoreUnavailable,
     Unserializable,
 )
 from langcairn.langgraph.interval_saver import IntervalSaver
 from langcairn.testing.checkpoints import config_of, put
 from langcairn.testing.workflow_graphs import Log, loop
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LIMIT = 30  # [s]
 
@@ -340,7 +345,7 @@ def test_a_join_is_gone() -> None:
         on(graph("soon"), store=store).invoke(None)
 
 
-def test_a_node_of_a_subgraph_is_gone() -> None:
+async def test_a_node_of_a_subgraph_is_gone() -> None:
     def graph(inner: str) -> Any:
         builder = StateGraph(Log)
         builder.add_node("child", sequence("x", inner, interrupt_before=[inner]))
@@ -351,6 +356,8 @@ def test_a_node_of_a_subgraph_is_gone() -> None:
     on(graph("y"), store=store).invoke({"log": []})
     with pytest.raises(GraphChanged, match=r"'y'.*it has 'x', 'z'"):
         on(graph("z"), store=store).invoke(None)
+    with pytest.raises(GraphChanged, match=r"'y'.*it has 'x', 'z'"):
+        await on(graph("z"), store=store).ainvoke(None)
     assert on(graph("y"), store=store).invoke(None)["log"] == ["x", "y"]
 
 
@@ -453,6 +460,30 @@ def test_a_save_that_fails_is_repeated(
     assert "not saved yet: down" in caplog.text
     saver.flush()
     assert [one.state["n"] for one in store.list("thread")] == [1]
+
+
+def test_a_store_that_is_closed_too_early(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    store = SqliteCheckpointStore(tmp_path / "early.db")
+    saver = IntervalSaver(CheckpointSaver(store), timedelta(milliseconds=20))
+    store.close()
+    put(saver, 1, {"n": 1})
+    wait_until(lambda: not saver._timer)
+    assert "are lost: the store was closed" in caplog.text
+
+
+def test_many_threads_at_once() -> None:
+    runnable = on(loop(20), auto_save=False, save_interval=timedelta(milliseconds=1))
+
+    def work(number: int) -> None:
+        for turn in range(3):
+            runnable.invoke({"n": turn * 20 + 1}, config_of(f"{number}"))
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    for number in range(6):
+        saved = runnable.store.list(f"{number}")
+        assert (saved[0].state["n"], len(saved[0].state["log"])) == (60, 57)
+        assert len(runnable.forks(config_of(f"{number}"))) == 1
 
 
 def test_what_changes_after_a_put_is_not_saved() -> None:

@@ -1,5 +1,6 @@
 """langcairn keeps the checkpoints of LangGraph runs, at the cost of what changed."""
 
+from langcairn.alerts import Alert, Level, Thresholds
 from langcairn.checkpoint import Checkpoint
 from langcairn.codec.serde import SafeSerializer
 from langcairn.comparing import ChannelDiff, ItemDiff, StateDiff, compare_states
@@ -23,12 +24,16 @@ from langcairn.errors import (
     UnsafeType,
     Unserializable,
 )
+from langcairn.figures import ExecutionStats, Health, Stats
 from langcairn.forks import Fork, Step
 from langcairn.langgraph.checkpointable import CheckpointableRunnable
 from langcairn.langgraph.config import CheckpointConfig
 from langcairn.langgraph.message_graph import CheckpointableMessageGraph
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.monitor import Monitor
+from langcairn.observing import Observation, Observer
 from langcairn.opening import open_store
+from langcairn.profiler import Profiler
 from langcairn.security.guard import Action, matching, own_executions, read_only
 from langcairn.security.keys import generate_key
 from langcairn.store import CheckpointStore
@@ -45,6 +50,7 @@ from langcairn.write_behind import WriteBehind
 __all__ = [
     "AccessDenied",
     "Action",
+    "Alert",
     "AmbiguousCheckpoint",
     "CairnError",
     "ChannelDiff",
@@ -57,20 +63,28 @@ __all__ = [
     "CheckpointableRunnable",
     "CorruptData",
     "DecryptionFailed",
+    "ExecutionStats",
     "FileCheckpointStore",
     "ForgedData",
     "Fork",
     "GraphChanged",
+    "Health",
     "InvalidInput",
     "ItemDiff",
+    "Level",
     "MemoryCheckpointStore",
     "MissingChunks",
+    "Monitor",
+    "Observation",
+    "Observer",
     "PostgresCheckpointStore",
+    "Profiler",
     "RedisCheckpointStore",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
     "StateDiff",
+    "Stats",
     "Step",
     "StoreClosed",
     "StoreError",
@@ -78,6 +92,7 @@ __all__ = [
     "StoreMisconfigured",
     "StoreUnavailable",
     "ThreadId",
+    "Thresholds",
     "UnsafeType",
     "Unserializable",
     "WriteBehind",

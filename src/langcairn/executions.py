@@ -104,7 +104,7 @@ class Wanted:
 _ALL = Wanted()
 
 
-def find(
+def find_executions(
     wanted: Wanted, after: str | ThreadId, limit: int | None
 ) -> Generator[Request, list[str], list[str]]:
     """Return the ids of the executions that are wanted, in ascending order.

@@ -19,6 +19,7 @@ from langcairn.backends.base import (
     Commit,
     FetchChunks,
     FindCheckpoints,
+    FindExecutions,
     FoundCheckpoint,
     Position,
     Request,
@@ -30,6 +31,7 @@ from langcairn.codec.reader import ChunkMissing, Reader, parse
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
 from langcairn.errors import CorruptData, MissingChunks, StaleEpoch, StoreUnavailable
+from langcairn.observing import about
 from langcairn.records import (
     Draft,
     Loaded,
@@ -182,6 +184,7 @@ def save(codec: Codec, drafts: Sequence[Draft]) -> Operation[None]:
         Unserializable: A value can't be stored; nothing was.
     """
     execution_id = drafts[0].execution_id
+    about(execution_id, drafts[-1].id)
     for _ in range(ATTEMPTS):
         builder = _CommitBuilder(codec, execution_id)
         for draft in drafts:
@@ -210,6 +213,7 @@ def save_writes(
     Raises:
         Unserializable: A value can't be stored; nothing was.
     """
+    about(key[0], key[2])
     valid_name(task_id, "task_id")
     valid_text(task_path, "task_path")
     for _ in range(ATTEMPTS):
@@ -358,6 +362,12 @@ def _fill(
                 "damaged, or removed by something other than langcairn. No state was returned."
             )
     raise CorruptData(f"{place(row)} has pages within pages without end: it is forged")
+
+
+def executions(query: FindExecutions) -> Operation[list[str]]:
+    """Find the ids of executions."""
+    ids: list[str] = yield query
+    return ids
 
 
 def too_busy(execution_id: str) -> StoreUnavailable:

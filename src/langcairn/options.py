@@ -14,6 +14,7 @@ from langcairn.security.signed import SignedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -36,6 +37,8 @@ class StoreOptions(TypedDict, total=False):
             authenticated in any case.
         readable_metadata: With ``encryption``: encrypt all metadata but these, which stay
             searchable in the database.
+        slow_operation: What takes longer is a warning in the log ``langcairn.slow``, as a
+            timedelta or in seconds; None: nothing is. A second by default.
         signing_key: The key or keys that everything is signed with, so that nobody without one can
             make or change what is loaded. With ``encryption`` that is so already.
     """
@@ -47,6 +50,7 @@ class StoreOptions(TypedDict, total=False):
     encrypt_metadata: bool
     readable_metadata: Iterable[str] | None
     signing_key: Keys | None
+    slow_operation: timedelta | float | None
 
 
 def assembled(backend: Backend, options: StoreOptions) -> tuple[Backend, Codec]:

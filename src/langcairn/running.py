@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(execute: Callable[[Request], object], operation: Generator[Request, Any, T]) -> T:
-    """Run an operation to its end, blocking."""
+def run(
+    execute: Callable[[Request], object], operation: Generator[Request, Any, T]
+) -> tuple[T, Request | None]:
+    """Run an operation to its end, blocking. Returns its result, and the last request it made."""
+    request = None
     try:
         request = next(operation)
         while True:
@@ -24,13 +27,14 @@ def run(execute: Callable[[Request], object], operation: Generator[Request, Any,
             else:
                 request = operation.send(answer)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # what the generator returns
+        return stop.value, request
 
 
 async def arun(
     aexecute: Callable[[Request], Awaitable[object]], operation: Generator[Request, Any, T]
-) -> T:
-    """Run an operation to its end without blocking the event loop."""
+) -> tuple[T, Request | None]:
+    """Do as `run`, without blocking the event loop."""
+    request = None
     try:
         request = next(operation)
         while True:
@@ -41,4 +45,4 @@ async def arun(
             else:
                 request = operation.send(answer)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # what the generator returns
+        return stop.value, request

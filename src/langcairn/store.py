@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langcairn import executions, forks, maintenance, operations
@@ -23,10 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
+from langcairn.measuring import Measurable
+from langcairn.observing import HOUSEKEEPING, Observers
+from langcairn.operations import Codec
+from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
+from langcairn.watching import name_of, observed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from datetime import datetime
 
     from typing_extensions import Unpack
 
-    from langcairn.backends.base import Backend, Commit
+    from langcairn.backends.base import Backend, Commit, Request
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
@@ -41,11 +51,16 @@ _Ids = list[str]
 _Forks = list[forks.Fork]
 
 
-class CheckpointStore(Closing):
+class CheckpointStore(Measurable, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
     async; leaving it closes it.
+
+    Attributes:
+        backend: Where it stores.
+        codec: How it stores, and what it remembers.
+        observers: Who is told about every operation, see `Observer`; ``add`` adds one.
 
     Raises, from every method:
         StoreUnavailable: The storage can't be reached or is busy.
@@ -65,17 +80,28 @@ class CheckpointStore(Closing):
             InvalidInput: An argument can't be used as it is.
             StoreMisconfigured: The variable or file with the keys isn't there.
         """
+        self._name = backend.name
+        self._slow = threshold(options.get("slow_operation", DEFAULT_SLOW))
         self.backend, self.codec = assembled(backend, options)
+        self.observers = Observers()
 
     # Running operations
 
     def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
-        return run((backend or self.backend).execute, operation)
+        begin = time.monotonic()
+        execute = (backend or self.backend).execute
+        result, last = run(execute, self._watched(operation))
+        self._note_time(operation, last, time.monotonic() - begin)
+        return result
 
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
-        return await arun((backend or self.backend).aexecute, operation)
+        begin = time.monotonic()
+        aexecute = (backend or self.backend).aexecute
+        result, last = await arun(aexecute, self._watched(operation))
+        self._note_time(operation, last, time.monotonic() - begin)
+        return result
 
     def commit_all(self, commits: Sequence[Commit]) -> Sequence[int | Exception]:
         """Make commits to different executions, together if the backend can.
@@ -83,6 +109,15 @@ class CheckpointStore(Closing):
         See `Backend.execute_all`.
         """
         return self.backend.execute_all(commits)
+
+    def _watched(self, operation: Operation[T]) -> Operation[T]:
+        if not self.observers.present:
+            return operation
+        return observed(operation, self._name, self.observers)
+
+    def _note_time(self, operation: Operation[Any], last: Request | None, took: float) -> None:
+        if took > self._slow and (name := name_of(operation)) not in HOUSEKEEPING:
+            warn_of_slow(self._name, name, last, took)
 
     # Saving
 
@@ -251,7 +286,7 @@ class CheckpointStore(Closing):
             InvalidInput: An argument is no user id, session type, time or text.
         """
         wanted = Wanted.of(user_id, session_type, since, until)
-        return self.run(executions.find(wanted, after, limit))
+        return self.run(executions.find_executions(wanted, after, limit))
 
     async def aexecutions(
         self,
@@ -265,7 +300,7 @@ class CheckpointStore(Closing):
     ) -> _Ids:
         """Do as `executions`."""
         wanted = Wanted.of(user_id, session_type, since, until)
-        return await self.arun(executions.find(wanted, after, limit))
+        return await self.arun(executions.find_executions(wanted, after, limit))
 
     # Deleting
 

@@ -10,6 +10,7 @@ from tests.file_storage import FileStorage
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     Storage,
     StoreContract,
@@ -44,4 +45,8 @@ class TestSaver(SaverContract):
 
 
 class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

@@ -9,6 +9,7 @@ import pytest
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     MemoryStorage,
     SaverContract,
     Storage,
@@ -43,4 +44,8 @@ class TestSaver(SaverContract):
 
 
 class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

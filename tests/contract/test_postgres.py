@@ -12,6 +12,7 @@ from tests.postgres_storage import PostgresStorage
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     Storage,
     StoreContract,
@@ -59,4 +60,8 @@ class TestSaver(SaverContract):
 
 
 class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

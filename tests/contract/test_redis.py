@@ -13,6 +13,7 @@ from tests.valkey_server import ValkeyCluster, ValkeyServer
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     Storage,
     StoreContract,
@@ -65,6 +66,10 @@ class TestWorkflow(WorkflowContract):
     pass
 
 
+class TestFigures(FiguresContract):
+    pass
+
+
 class TestBackendOnCluster(BackendContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
@@ -73,6 +78,10 @@ class TestBackendOnCluster(BackendContract):
 
 
 class TestExecutionsOnCluster(ExecutionsContract):
+    pass
+
+
+class TestFiguresOnCluster(FiguresContract):
     @pytest.fixture
     def storage(self, cluster: ValkeyCluster) -> Iterator[Storage]:
         with cluster.client() as client, RedisStorage(cluster.url, client) as storage:

@@ -9,6 +9,7 @@ import pytest
 from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
+    FiguresContract,
     SaverContract,
     SqliteStorage,
     Storage,
@@ -44,4 +45,8 @@ class TestSaver(SaverContract):
 
 
 class TestWorkflow(WorkflowContract):
+    pass
+
+
+class TestFigures(FiguresContract):
     pass

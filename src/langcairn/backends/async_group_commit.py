@@ -8,16 +8,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from langcairn.backends.group_commit import _copied
+from langcairn.observing import clock, current, together
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from langcairn.observing import Observation
+
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
-_Batch: TypeAlias = "list[tuple[RequestT, asyncio.Future[AnswerT]]]"
+
+
+_UNSEEN = nullcontext()
+
+
+class _Waiting(NamedTuple, Generic[RequestT, AnswerT]):
+    """A request in the queue."""
+
+    request: RequestT
+    future: asyncio.Future[AnswerT]
+    observations: Sequence[Observation]
+    since: float
+
+
+_Batch: TypeAlias = "list[_Waiting[RequestT, AnswerT]]"
 
 
 class AsyncGroupCommit(Generic[RequestT, AnswerT]):
@@ -40,7 +58,7 @@ class AsyncGroupCommit(Generic[RequestT, AnswerT]):
         self._run = run
         self._lanes = lanes
         self._max_batch = max_batch
-        self._queue: deque[tuple[RequestT, asyncio.Future[AnswerT]]] = deque()
+        self._queue: deque[_Waiting[RequestT, AnswerT]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, request: RequestT) -> AnswerT:
@@ -50,7 +68,9 @@ class AsyncGroupCommit(Generic[RequestT, AnswerT]):
         begun.
         """
         future: asyncio.Future[AnswerT] = asyncio.get_running_loop().create_future()
-        self._queue.append((request, future))
+        observations = current.get()
+        since = clock() if observations else 0.0
+        self._queue.append(_Waiting(request, future, observations, since))
         if len(self._tasks) < self._lanes:
             # It begins when the tasks that are ready now have run, and takes their requests along.
             task = asyncio.create_task(self._work())
@@ -58,6 +78,11 @@ class AsyncGroupCommit(Generic[RequestT, AnswerT]):
             # Also for a task that is cancelled before it runs.
             task.add_done_callback(self._tasks.discard)
         return await future
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
 
     async def drain(self) -> None:
         """Wait until all requests are done."""
@@ -74,9 +99,16 @@ class AsyncGroupCommit(Generic[RequestT, AnswerT]):
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     async def _commit(self, batch: _Batch[RequestT, AnswerT]) -> None:
-        futures = [future for _, future in batch]
+        futures = [one.future for one in batch]
+        observations = []
+        for one in batch:
+            for observation in one.observations:
+                observation.spent("queue", clock() - one.since)
+                observations.append(observation)
         try:
-            outcomes = await self._run([request for request, _ in batch])
+            # Also without any, if the task was begun by one that is seen: it has that context.
+            with together(observations) if observations or current.get() else _UNSEEN:
+                outcomes = await self._run([one.request for one in batch])
         except Exception as error:  # noqa: BLE001 -- handed to every caller of the batch
             _settle(futures, [error, *(_copied(error) for _ in batch[1:])])
         except BaseException:
@@ -91,7 +123,7 @@ class AsyncGroupCommit(Generic[RequestT, AnswerT]):
         batch: _Batch[RequestT, AnswerT] = []
         while self._queue and len(batch) < self._max_batch:
             element = self._queue.popleft()
-            if not element[1].done():  # its caller was cancelled
+            if not element.future.done():  # its caller was cancelled
                 batch.append(element)
         return batch
 

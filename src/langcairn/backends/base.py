@@ -14,6 +14,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, NewType, cast
 
+from langcairn.backends.measures import Load, Measure, MeasureExecutions, Ping
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
@@ -224,6 +226,9 @@ Request = (
     | Sweep
     | Rewrite
     | Clear
+    | Ping
+    | Measure
+    | MeasureExecutions
 )
 
 
@@ -262,6 +267,15 @@ class Backend(ABC):
             except Exception as error:  # noqa: BLE001 -- an outcome
                 outcomes.append(error)
         return outcomes
+
+    @property
+    def name(self) -> str:
+        """What this kind of backend is called in metrics, traces and logs."""
+        return type(self).__name__.removesuffix("Backend").lower()
+
+    def load(self) -> Load:
+        """Return how busy it is, without asking the system. A closed one is not."""
+        return Load()
 
     @abstractmethod
     def close(self) -> None:

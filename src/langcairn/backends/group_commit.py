@@ -11,13 +11,15 @@ from __future__ import annotations
 import copy
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from langcairn.errors import StoreUnavailable
+from langcairn.observing import clock, current, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
@@ -32,11 +34,13 @@ A leader wakes its successor; this heals the case that an interrupt hit it in ju
 class Ticket(Generic[RequestT, AnswerT]):
     """A request in the queue, and later its outcome."""
 
-    __slots__ = ("_answer", "_error", "_wake", "done", "request")
+    __slots__ = ("_answer", "_error", "_wake", "done", "observations", "queued", "request")
 
     def __init__(self, request: RequestT) -> None:
         self.request = request
         self.done = False
+        self.observations = current.get()
+        self.queued = clock() if self.observations else 0.0
         self._answer: AnswerT | None = None
         self._error: Exception | None = None
         self._wake = threading.Lock()
@@ -128,6 +132,11 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             raise
         return outcomes
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait, or are under way."""
+        return len(self._queue)
+
     def enqueue(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Put a request in the queue, without blocking. It must be waited for, or withdrawn."""
         with self._queue_lock:
@@ -185,7 +194,8 @@ class GroupCommit(Generic[RequestT, AnswerT]):
                 size = min(len(self._queue), self._max_batch)
                 self._batch = batch = [self._queue[i] for i in range(size)]
             try:
-                outcomes = self._run([ticket.request for ticket in batch])
+                with _seen_by(batch):
+                    outcomes = self._run([ticket.request for ticket in batch])
             except Exception as error:  # noqa: BLE001 -- handed to every caller of the batch
                 outcomes = [error, *(_copied(error) for _ in batch[1:])]
             for ticket, outcome in zip(batch, outcomes, strict=True):
@@ -204,6 +214,19 @@ class GroupCommit(Generic[RequestT, AnswerT]):
     def _drop_done(self) -> None:
         while self._queue and self._queue[0].done:
             self._queue.popleft()
+
+
+def _seen_by(batch: Sequence[Ticket[RequestT, AnswerT]]) -> AbstractContextManager[None]:
+    """End the waiting of a batch, and note what follows for all that are in it."""
+    observations = []
+    for ticket in batch:
+        for observation in ticket.observations:
+            observation.spent("queue", clock() - ticket.queued)
+            observations.append(observation)
+    return together(observations) if observations else _UNSEEN
+
+
+_UNSEEN = nullcontext()
 
 
 class Withdrawn(Exception):

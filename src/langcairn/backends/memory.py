@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from bisect import bisect_left, bisect_right, insort
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,18 @@ from langcairn.backends.base import (
     next_epoch,
     writes_order,
 )
+from langcairn.backends.measures import (
+    Measure,
+    Measured,
+    MeasureExecutions,
+    Ping,
+    Server,
+    Stored,
+)
 from langcairn.errors import StaleEpoch, StoreClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from langcairn.backends.base import Request
 
@@ -105,6 +114,9 @@ class MemoryBackend(Backend):
             Sweep: self._sweep,
             Rewrite: self._rewrite,
             Clear: self._clear,
+            Ping: lambda _: Server("memory", platform.python_version(), writable=True),
+            Measure: self._measure,
+            MeasureExecutions: self._measure_executions,
         }
 
     @override
@@ -324,6 +336,38 @@ class MemoryBackend(Backend):
         for namespace, id in execution.checkpoints:
             self._forget(id, request.execution_id, namespace)
         return True
+
+    def _measure(self, _: Measure) -> Measured:
+        return Measured(len(self._executions), _stored(self._executions.values()))
+
+    def _measure_executions(self, request: MeasureExecutions) -> list[tuple[str, Stored]]:
+        wanted = self._executions.keys() if request.ids is None else set(request.ids)
+        ids = sorted(id for id in wanted if id > request.after and id in self._executions)
+        limit = len(ids) if request.limit is None else max(request.limit, 0)
+        return [(id, _stored([self._executions[id]])) for id in ids[:limit]]
+
+
+def _stored(executions: Collection[_Execution]) -> Stored:
+    """Return how much executions hold, together."""
+    rows = [row for execution in executions for row in execution.checkpoints.values()]
+    writes = [
+        row
+        for execution in executions
+        for rows in execution.writes.values()
+        for row in rows.values()
+    ]
+    chunks = [data for execution in executions for _, data in execution.chunks.values()]
+    times = [row.timestamp for row in rows]
+    return Stored(
+        len(rows),
+        len(writes),
+        len(chunks),
+        sum(len(row.state) + len(row.metadata) + len(row.graph) for row in rows)
+        + sum(len(row.value) for row in writes)
+        + sum(map(len, chunks)),
+        min(times, default=None),
+        max(times, default=None),
+    )
 
 
 def _row_bytes(row: tuple[object, ...]) -> int:

@@ -22,6 +22,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from langcairn.errors import InvalidInput, StoreUnavailable
+from langcairn.observing import retried
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -109,6 +110,7 @@ class Attempts:
         # At least half of it: next to none would be no pause.
         pause = random.uniform(longest / 2, longest)  # noqa: S311 -- spreads load, keeps no secret
         if pause < self.remaining():
+            retried(pause)
             return pause
         took = time.monotonic() - self._begin
         tries = f"{self._count} attempts" if self._count > 1 else "1 attempt"

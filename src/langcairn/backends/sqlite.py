@@ -28,6 +28,7 @@ from langcairn.errors import (
     StoreMisconfigured,
     StoreUnavailable,
 )
+from langcairn.observing import spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -253,7 +254,9 @@ class SqliteBackend(ThreadedBackend):
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() >= deadline:
                     raise
-            time.sleep(random.uniform(0, pause))  # noqa: S311 -- no secret, only a coin toss
+            nap = random.uniform(0, pause)  # noqa: S311 -- no secret, only a coin toss
+            time.sleep(nap)
+            spent("lock", nap)
             pause = min(2 * pause, 0.004)
 
     @contextmanager

@@ -26,6 +26,8 @@ from langcairn.backends.base import (
     next_epoch,
     writes_order,
 )
+from langcairn.backends.measures import Measure, MeasureExecutions, Ping
+from langcairn.backends.sqlite_measures import Measures
 from langcairn.errors import CorruptData, StaleEpoch
 
 if TYPE_CHECKING:
@@ -164,6 +166,7 @@ class Queries:
         self._sql = {name: tables.sql(text) for name, text in _SQL.items()}
         self._tables = tables
         self._find_by_shape: dict[tuple[str, ...], str] = {}
+        measures = Measures(tables)
         self.writers: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
             Commit: self._commit,
             Remove: self._remove,
@@ -177,6 +180,9 @@ class Queries:
             FetchChunks: self._fetch_chunks,
             FindOldChunks: self._find_old_chunks,
             FindExecutions: self._find_executions,
+            Ping: measures.ping,
+            Measure: measures.all,
+            MeasureExecutions: measures.by_execution,
         }
 
     def _execution(self, connection: sqlite3.Connection, execution_id: str) -> tuple[int, int]:

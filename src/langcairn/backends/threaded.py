@@ -14,12 +14,15 @@ from typing_extensions import override
 
 from langcairn.backends.base import Backend, Clear, Commit, Remove, Rewrite, Sweep
 from langcairn.backends.group_commit import GroupCommit, Ticket
+from langcairn.backends.measures import Load
 from langcairn.errors import InvalidInput, StoreClosed
+from langcairn.observing import clock, current, spent, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langcairn.backends.base import Request
+    from langcairn.observing import Observation
 
 _WRITES = (Commit, Remove, Sweep, Rewrite, Clear)
 
@@ -87,7 +90,8 @@ class ThreadedBackend(Backend):
         # If the task is cancelled, a request that has begun is completed; one that has not is
         # never begun.
         if not isinstance(request, _WRITES):
-            return await self._in_thread(lambda: self.execute(request))
+            seen, since = current.get(), clock()
+            return await self._in_thread(lambda: self._execute_seen(request, seen, since))
         self._refuse_if_closed()
         # In the queue at once, not when a thread is free: whoever commits next takes all along,
         # so that 50 tasks share a commit although there are only a few threads.
@@ -98,6 +102,10 @@ class ThreadedBackend(Backend):
         except BaseException:
             self._commits.withdraw(ticket)
             raise
+
+    @override
+    def load(self) -> Load:
+        return Load(queued=self._commits.waiting)
 
     @override
     def close(self) -> None:
@@ -118,6 +126,16 @@ class ThreadedBackend(Backend):
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise StoreClosed("this store is closed; open a new one")
+
+    def _execute_seen(
+        self, request: Request, observations: Sequence[Observation], since: float
+    ) -> object:
+        """Answer a request in a thread of the backend's, for the operations of a task."""
+        if not observations:
+            return self.execute(request)
+        with together(observations):
+            spent("queue", clock() - since)
+            return self.execute(request)
 
     async def _in_thread(self, work: Callable[[], object]) -> object:
         with self._executor_lock:

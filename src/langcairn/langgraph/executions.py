@@ -120,6 +120,14 @@ class Executions:
                     "to do there. Pass input=… to begin a new turn from it, or resume from an "
                     "earlier checkpoint"
                 )
+        latest = self.config_for(config)
+        configurable = {k: v for k, v in latest["configurable"].items() if k != "checkpoint_id"}
+        latest = {**latest, "configurable": configurable}
+        newest: CheckpointTuple | None = yield Call(self._saver, "get_tuple", (latest,))
+        if newest is not None and newest.checkpoint["id"] == checkpoint_id:
+            # LangGraph takes a config that names a checkpoint for time travel, and would run the
+            # finished nodes of its step again.
+            return latest
         return at
 
     def save(self, node_name: str, state: Any, config: RunnableConfig | None) -> Steps[str]:

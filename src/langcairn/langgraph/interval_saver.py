@@ -24,7 +24,7 @@ from langcairn import operations
 from langcairn.backends.base import FindCheckpoints
 from langcairn.backends.memory import MemoryBackend
 from langcairn.closing import Closing
-from langcairn.errors import CairnError
+from langcairn.errors import CairnError, StoreClosed
 from langcairn.langgraph.merging import Merge, newer, place_of
 from langcairn.langgraph.saver import NODE_NAME, CheckpointSaver, thread_of, tuple_of
 from langcairn.langgraph.shelf import Batch, Held, Shelf, WritesCall
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 # Inside the class, `list` is a method.
 Checkpoints = list[records.Checkpoint]
+Threads = list[str]
 
 _logger = logging.getLogger(__name__)
 
@@ -256,23 +257,42 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
     def _keep_time(self) -> None:
         """Save each thread when its interval is over, until nothing is held back."""
         interval = self.interval.total_seconds()
-        while True:
+        try:
+            while (due := self._wait(interval)) is not None:
+                for thread in due:
+                    self._flush_late(thread)
+        except BaseException:
             with self._shelf.lock:
-                deadlines = self._shelf.deadlines(interval)
-                if not deadlines:
-                    self._timer.clear()  # the next put starts another
-                    return
-                now = time.monotonic()
-                due = [thread for thread, deadline in deadlines.items() if deadline <= now]
-                if not due:
-                    self._shelf.changed.wait(min(deadlines.values()) - now)
-            for thread in due:
-                try:
-                    self.flush(thread)
-                except CairnError as error:
-                    # Still held back: it is tried again after an interval, and by the flush at
-                    # the end of the run, which then raises.
-                    _logger.warning("checkpoints of %r are not saved yet: %s", thread, error)
+                self._timer.clear()  # the next put starts another
+            raise
+
+    def _wait(self, interval: float) -> Threads | None:
+        """Wait until a thread's interval may be over. None: nothing is held back, and we end."""
+        with self._shelf.lock:
+            deadlines = self._shelf.deadlines(interval)
+            if not deadlines:
+                self._timer.clear()  # under the lock: the next put starts another
+                return None
+            now = time.monotonic()
+            due = [thread for thread, deadline in deadlines.items() if deadline <= now]
+            if not due:
+                self._shelf.changed.wait(min(deadlines.values()) - now)
+            return due
+
+    def _flush_late(self, thread: str) -> None:
+        try:
+            self.flush(thread)
+        except StoreClosed:
+            _logger.error(  # noqa: TRY400 -- the traceback tells nothing
+                "checkpoints of %r are lost: the store was closed before they were saved; "
+                "close the runnable, or its saver, before the store",
+                thread,
+            )
+            self._drop(thread)
+        except CairnError as error:
+            # Still held back: it is tried again after an interval, and by the flush at the end of
+            # the run, which then raises.
+            _logger.warning("checkpoints of %r are not saved yet: %s", thread, error)
 
     # Reading
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from langgraph.channels import BinaryOperatorAggregate, DeltaChannel
+from langgraph import channels
 from langgraph.types import Overwrite
 from pydantic import BaseModel
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
 _ROOT = "__root__"
-_REDUCING = (BinaryOperatorAggregate, DeltaChannel)
+# DeltaChannel came with LangGraph 1.2.
+_REDUCING = (
+    channels.BinaryOperatorAggregate,
+    getattr(channels, "DeltaChannel", channels.BinaryOperatorAggregate),
+)
 
 
 def whole_state(graph: CompiledStateGraph[Any, Any, Any, Any], state: Any) -> Any:

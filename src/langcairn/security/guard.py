@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
@@ -36,6 +36,8 @@ from langcairn.thread_id import ThreadId
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from langcairn.backends.measures import Load
 
 
 class Action(StrEnum):
@@ -130,11 +132,20 @@ class GuardedBackend(Backend):
 
     @override
     def execute(self, request: Request) -> object:
-        return run(self.inner.execute, self._steps(request))
+        return run(self.inner.execute, self._steps(request))[0]
 
     @override
     async def aexecute(self, request: Request) -> object:
-        return await arun(self.inner.aexecute, self._steps(request))
+        return (await arun(self.inner.aexecute, self._steps(request)))[0]
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def load(self) -> Load:
+        return self.inner.load()
 
     @override
     def close(self) -> None:
@@ -153,7 +164,7 @@ class GuardedBackend(Backend):
         action = _ACTIONS.get(type(request))
         if action is None:
             raise AccessDenied(f"a guard does not know {type(request).__name__}, and refuses it")
-        self._check(who, action, request.execution_id or "")  # "" is no execution
+        self._check(who, action, cast("Commit", request).execution_id)  # as all above have one
         return (yield request)
 
     def _name(self) -> str:

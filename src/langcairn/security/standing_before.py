@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langcairn.backends.base import CheckpointRow, Request, WriteRow
+    from langcairn.backends.measures import Load
 
 
 class StandingBefore(Backend):
@@ -85,6 +86,15 @@ class StandingBefore(Backend):
     @override
     async def aexecute(self, request: Request) -> object:
         return self._answer(request, await self.inner.aexecute(self._passed_on(request)))
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def load(self) -> Load:
+        return self.inner.load()
 
     @override
     def close(self) -> None:

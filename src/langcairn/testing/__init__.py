@@ -13,6 +13,7 @@ subclass of each contract::
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
     class TestWorkflow(WorkflowContract): ...
+    class TestFigures(FiguresContract): ...
 
 The package needs pytest and hypothesis. For readable failures call
 ``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
@@ -20,6 +21,7 @@ The package needs pytest and hypothesis. For readable failures call
 
 from langcairn.testing.backend import BackendContract
 from langcairn.testing.executions import ExecutionsContract
+from langcairn.testing.figures import FiguresContract
 from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
@@ -29,6 +31,7 @@ from langcairn.testing.workflow import WorkflowContract
 __all__ = [
     "BackendContract",
     "ExecutionsContract",
+    "FiguresContract",
     "MemoryStorage",
     "SaverContract",
     "SaverMachine",

@@ -236,8 +236,11 @@ class Keeping(Fixtures):
         # The newest two, and the last before each kept checkpoint of the caller.
         assert numbers_of(found) == [25, 24, 15, 5]
 
-    def test_what_delta_channels_need(self, storage: Storage, calling: Calling) -> None:
-        scene = _SCENES["delta_channels"]
+    @pytest.mark.parametrize("name", [*_SOME, "commands", "map_and_reduce"])
+    def test_a_graph_gives_the_same_with_the_newest_alone(
+        self, storage: Storage, calling: Calling, name: str
+    ) -> None:
+        scene = _SCENES[name]
         reference = InMemorySaver()
         expected = play(scene, _Outcomes(lambda: reference, calling))
         store = storage.open()
@@ -289,7 +292,8 @@ class Resuming(Fixtures):
         config = CheckpointConfig(storage.open(), max_checkpoints=None)
         runnable = CheckpointableRunnable(fan(journal.note), config, execution_id="thread")
         if killed_at == "right":
-            waiting = runnable.invoke(None)
+            newest = runnable.list_checkpoints()[0]
+            waiting = runnable.resume_from_checkpoint(newest.id)
             assert journal.lines()[3:] == ["right", "join", "ask"]
         else:
             waiting = runner.run(runnable.ainvoke(None))

@@ -156,6 +156,11 @@ class _CommitsByExecution(GroupCommit["Request", object]):
         # request of its is the first. Each execution has an fsync of its own anyway.
         return [self._queue_of(Ticket(one)).submit_all([one])[0] for one in requests]
 
+    @property
+    @override
+    def waiting(self) -> int:
+        return sum(queue.waiting for queue in self._queues)
+
     @override
     def enqueue(self, ticket: Ticket[Request, object]) -> None:
         self._queue_of(ticket).enqueue(ticket)

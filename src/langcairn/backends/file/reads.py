@@ -17,6 +17,8 @@ from langcairn.backends.base import (
     writes_order,
 )
 from langcairn.backends.file.layout import microseconds
+from langcairn.backends.file.measuring import Measuring
+from langcairn.backends.measures import Measure, MeasureExecutions, Ping
 from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
@@ -52,12 +54,16 @@ class Reads:
     def __init__(self, logs: Logs, catalog: Catalog) -> None:
         self._logs = logs
         self._catalog = catalog
+        measuring = Measuring(logs, catalog)
         self._handlers: dict[type, Callable[[Any], object]] = {
             FindCheckpoints: self._find,
             FindWrites: self._find_writes,
             FetchChunks: self._fetch,
             FindExecutions: self._catalog.executions,
             FindOldChunks: self._find_old_chunks,
+            Ping: measuring.ping,
+            Measure: measuring.all,
+            MeasureExecutions: measuring.by_execution,
         }
 
     def answer(self, request: Request) -> object:

@@ -16,6 +16,7 @@ from langcairn.errors import (
     StoreMisconfigured,
     StoreUnavailable,
 )
+from langcairn.observing import spent
 
 try:
     import fcntl
@@ -142,7 +143,9 @@ def _acquire(file: Descriptor, deadline: float, *, shared: bool) -> None:
     while not try_lock(file, shared=shared):
         if time.monotonic() >= deadline:
             raise StoreUnavailable("another process has been writing for too long")
-        time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 -- no secret
+        nap = random.uniform(pause / 2, pause)  # noqa: S311 -- no secret
+        time.sleep(nap)
+        spent("lock", nap)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

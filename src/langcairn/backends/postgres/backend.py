@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from langcairn.backends.async_group_commit import AsyncGroupCommit
 from langcairn.backends.base import Backend, Commit
 from langcairn.backends.group_commit import GroupCommit
+from langcairn.backends.measures import Load, together
 from langcairn.backends.postgres.commits import commit_all
 from langcairn.backends.postgres.lenders import Lenders
 from langcairn.backends.postgres.options import whole_number
@@ -22,6 +23,7 @@ from langcairn.backends.postgres.running import arun, run
 from langcairn.backends.postgres.schema import Schema
 from langcairn.backends.retry import Retry, seconds
 from langcairn.errors import StoreClosed
+from langcairn.observing import clock, spent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,7 +173,9 @@ class PostgresBackend(Backend):
 
     def _run(self, plan: Plan[T], expires: float) -> T:
         self._refuse_if_closed()
+        begin = clock()
         with self._lender.connection(max(0.0, expires - time.monotonic())) as connection:
+            spent("connect", clock() - begin)
             if not self._ready:
                 run(connection, self._schema.ensure(), expires, prepare=False)
                 self._ready = True
@@ -180,7 +184,9 @@ class PostgresBackend(Backend):
     async def _arun(self, plan: Plan[T], expires: float) -> T:
         self._refuse_if_closed()
         lender = self._side().lender
+        begin = clock()
         async with lender.connection(max(0.0, expires - time.monotonic())) as connection:
+            spent("connect", clock() - begin)
             if not self._ready:
                 await arun(connection, self._schema.ensure(), expires, prepare=False)
                 self._ready = True
@@ -200,6 +206,13 @@ class PostgresBackend(Backend):
                     AsyncGroupCommit(self._aread, lanes=self._lanes),
                 )
         return side
+
+    def load(self) -> Load:  # noqa: D102 -- inherited
+        sides = list(self._sides.values())
+        queued = sum(lane.waiting for lane in self._commits)
+        queued += sum(side.commits.waiting + side.reads.waiting for side in sides)
+        loads = [self._lender.load(), *(side.lender.load() for side in sides)]
+        return together(loads, queued)
 
     # The tables
 

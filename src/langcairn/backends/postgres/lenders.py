@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from langcairn.backends.measures import Load
 from langcairn.backends.postgres.options import pool_settings
 from langcairn.backends.postgres.pool import AsyncPool, AsyncUsersPool, Pool, UsersPool
 from langcairn.errors import InvalidInput
@@ -85,6 +86,9 @@ class _Nothing:
         raise InvalidInput("the store was given no ConnectionPool, which blocking calls need")
         yield  # makes it a generator
 
+    def load(self) -> Load:
+        return Load()
+
     def close(self) -> None:
         pass
 
@@ -99,6 +103,9 @@ class _AsyncNothing:
     ) -> AsyncIterator[AsyncConnection]:
         raise InvalidInput("the store was given no AsyncConnectionPool, which coroutines need")
         yield  # makes it a generator
+
+    def load(self) -> Load:
+        return Load()
 
     def close(self) -> None:
         pass

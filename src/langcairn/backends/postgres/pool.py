@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 import psycopg
 from psycopg.pq import ConnStatus, TransactionStatus
 
+from langcairn.backends.measures import Load
 from langcairn.backends.postgres.errors import translated
 from langcairn.errors import StoreClosed, StoreUnavailable
 
@@ -54,6 +55,9 @@ class Lender(Protocol):
         A connection that comes back in the middle of anything is closed.
         """
 
+    def load(self) -> Load:
+        """Return how many connections there are, and are lent."""
+
     def close(self) -> None:
         """Close what is the store's own."""
 
@@ -63,6 +67,9 @@ class AsyncLender(Protocol):
 
     def connection(self, patience: float) -> AbstractAsyncContextManager[AsyncConnection]:
         """Do as `Lender.connection`."""
+
+    def load(self) -> Load:
+        """Do as `Lender.load`. Any thread may call it."""
 
     def close(self) -> None:
         """Do as `Lender.close`. Any thread may call it."""
@@ -92,6 +99,7 @@ class _Idle(Generic[ConnectionT]):
     def __init__(self, settings: PoolSettings) -> None:
         self._settings = settings
         self._stack: deque[_Held[ConnectionT]] = deque()  # each operation on it is atomic
+        self._lent: set[_Held[ConnectionT]] = set()  # likewise
         self._closed = False
 
     def take(self) -> _Held[ConnectionT] | None:
@@ -114,6 +122,7 @@ class _Idle(Generic[ConnectionT]):
 
     def put(self, held: _Held[ConnectionT]) -> None:
         """Keep a connection for the next one, or close it if it is of no more use."""
+        self._lent.discard(held)
         if not is_clean(held.connection):
             held.end()
             return
@@ -123,6 +132,15 @@ class _Idle(Generic[ConnectionT]):
             self.close()  # it may have looked before this one came back
         elif len(self._stack) > self._settings.min_conns:
             self._end_surplus(held.used - self._settings.max_conn_idle_time)
+
+    def lend(self, held: _Held[ConnectionT]) -> None:
+        """Note that a connection is in use, until it is put back."""
+        self._lent.add(held)
+
+    def load(self) -> Load:
+        """Return how many connections there are."""
+        lent = len(self._lent)
+        return Load(0, lent + len(self._stack), lent, self._settings.max_conns)
 
     def close(self) -> None:
         """Close what is idle, and from now on whatever comes back."""
@@ -159,6 +177,7 @@ class Pool:
             raise _all_in_use(self._settings)
         try:
             held = self._idle.take() or self._connect(patience)
+            self._idle.lend(held)
             try:
                 yield held.connection
             finally:
@@ -173,6 +192,9 @@ class Pool:
             )
         except psycopg.Error as error:
             raise translated(error) from error
+
+    def load(self) -> Load:  # noqa: D102 -- inherited
+        return self._idle.load()
 
     def close(self) -> None:  # noqa: D102 -- inherited
         self._idle.close()
@@ -197,6 +219,7 @@ class AsyncPool:
             raise _all_in_use(self._settings) from None
         try:
             held = self._idle.take() or await self._connect(patience)
+            self._idle.lend(held)
             try:
                 yield held.connection
             finally:
@@ -213,6 +236,9 @@ class AsyncPool:
             )
         except psycopg.Error as error:
             raise translated(error) from error
+
+    def load(self) -> Load:  # noqa: D102 -- inherited
+        return self._idle.load()
 
     def close(self) -> None:  # noqa: D102 -- inherited
         self._idle.close()
@@ -240,6 +266,9 @@ class UsersPool:
             else:
                 connection.close()  # the pool replaces it
             self._pool.putconn(connection)
+
+    def load(self) -> Load:  # noqa: D102 -- inherited
+        return _load_of(self._pool)
 
     def close(self) -> None:  # noqa: D102 -- inherited
         pass
@@ -270,8 +299,18 @@ class AsyncUsersPool:
                 await connection.close()  # the pool replaces it
             await self._pool.putconn(connection)
 
+    def load(self) -> Load:  # noqa: D102 -- inherited
+        return _load_of(self._pool)
+
     def close(self) -> None:  # noqa: D102 -- inherited
         pass
+
+
+def _load_of(pool: ConnectionPool[Any] | AsyncConnectionPool[Any]) -> Load:
+    stats = pool.get_stats()
+    size = stats.get("pool_size", 0)
+    in_use = size - stats.get("pool_available", 0)
+    return Load(stats.get("requests_waiting", 0), size, in_use, stats.get("pool_max"))
 
 
 def is_clean(connection: Connection | AsyncConnection) -> bool:

@@ -31,6 +31,8 @@ from langcairn.backends.base import (
     next_epoch,
     writes_order,
 )
+from langcairn.backends.measures import Measure, MeasureExecutions, Ping
+from langcairn.backends.postgres import measuring
 from langcairn.backends.postgres.values import BYTEA, INTEGER, JSONB, TEXT, Statement, array
 
 if TYPE_CHECKING:
@@ -301,4 +303,7 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     Sweep: _sweep,
     Rewrite: _rewrite,
     Clear: _clear,
+    Ping: measuring.ping,
+    Measure: measuring.measure,
+    MeasureExecutions: measuring.by_execution,
 }

@@ -16,6 +16,7 @@ import redis.asyncio as aredis
 from langcairn.backends.async_group_commit import AsyncGroupCommit
 from langcairn.backends.base import Backend
 from langcairn.backends.group_commit import GroupCommit
+from langcairn.backends.measures import Load, together
 from langcairn.backends.redis import links
 from langcairn.backends.redis.exchange import Exchange
 from langcairn.backends.redis.keys import Keys
@@ -223,6 +224,11 @@ class RedisBackend(Backend):
             return links.connect_async(self._settings)
         raise InvalidInput("this store has only a blocking client; give it async_client=…")
 
+    def load(self) -> Load:  # noqa: D102 -- inherited
+        link, sides = self._link, list(self._sides.values())
+        loads = [Load() if link is None else link.load(), *(side.load() for side in sides)]
+        return together(loads, self._commits.waiting)
+
     # Closing
 
     def close(self) -> None:
@@ -284,6 +290,10 @@ class _Side:
         if _any_unavailable(outcomes):
             await self._link.recover()
         return outcomes
+
+    def load(self) -> Load:
+        """Return how busy it is."""
+        return self._link.load()._replace(queued=self.commits.waiting)
 
     def end(self) -> None:
         """Close the connections soon."""

@@ -35,6 +35,8 @@ class Step(NamedTuple):
     commands: Sequence[Command]
     writes: bool = False
     """Whether something is changed, so that the step may wait for company (group commit)."""
+    optional: bool = False
+    """Whether the user may lack the right to do this: then the reply is the error that says so."""
 
 
 Plan = Generator[Step, list[Any], object]

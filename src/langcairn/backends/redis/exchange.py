@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from langcairn.backends.redis.commands import Command, Step
 from langcairn.backends.redis.faults import translation
@@ -72,7 +72,12 @@ class Exchange:
         for step in steps:
             part = replies[at : at + len(step.commands)]
             at += len(part)
-            errors = [self.failure(reply) for reply in part if isinstance(reply, Exception)]
+            errors = [
+                self.failure(reply)
+                for reply in part
+                if isinstance(reply, Exception)
+                and not (step.optional and isinstance(reply, NoPermissionError))
+            ]
             if step.writes:
                 errors += not_lasting
             outcomes.append(errors[0] if errors else part)

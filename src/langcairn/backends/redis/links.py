@@ -17,6 +17,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from langcairn.backends.measures import Load
 from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ class _AnyLink:
     def node(self, key: bytes) -> str:
         """Return the name of the node that has a key."""
         return self._client.get_node_from_key(key).name if self._is_cluster else ""
+
+    def load(self) -> Load:
+        """Return how many connections there are, where the client counts them."""
+        pool: Any = None if self._is_cluster else self._client.connection_pool
+        count = getattr(pool, "get_connection_count", None)
+        if count is None:
+            return Load()
+        in_use = idle = 0
+        for connections, labels in count():
+            if labels.get("db.client.connection.state") == "used":
+                in_use += connections
+            else:
+                idle += connections
+        return Load(0, in_use + idle, in_use, pool.max_connections)
 
     def _target(self, key: bytes) -> dict[str, Any]:
         # redis-py would find the node by itself, but only by asking a server where the keys are

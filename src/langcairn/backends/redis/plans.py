@@ -42,6 +42,7 @@ from langcairn.backends.base import (
     WriteRow,
     next_epoch,
 )
+from langcairn.backends.measures import Measure, MeasureExecutions, Ping
 from langcairn.backends.redis import table
 from langcairn.backends.redis.commands import (
     COMMIT,
@@ -59,6 +60,7 @@ from langcairn.backends.redis.commands import (
     command,
 )
 from langcairn.backends.redis.finding import UNCHANGED, Finding
+from langcairn.backends.redis.measuring import Measuring
 from langcairn.backends.redis.registers import Registers
 from langcairn.errors import InvalidInput, StaleEpoch, StoreUnavailable
 
@@ -94,6 +96,7 @@ class Plans:
         self._finding = Finding(
             keys, self._registers, ttl if renew_on_read else UNCHANGED, self._renew_notes
         )
+        measuring = Measuring(keys, self._registers)
         self._makers: dict[type, Callable[[Any], Plan]] = {
             Commit: self._commit,
             FindCheckpoints: self._finding.find,
@@ -105,6 +108,9 @@ class Plans:
             Sweep: self._sweep,
             Rewrite: self._rewrite,
             Clear: self._clear,
+            Ping: measuring.ping,
+            Measure: measuring.all,
+            MeasureExecutions: measuring.by_execution,
         }
 
     def make(self, request: Request) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langcairn.backends.redis.commands import Command, Plan, Step, command
+from langcairn.backends.redis.commands import Command, Step, command
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -28,7 +28,7 @@ class Registers:
         """Return the command that enters an execution."""
         return command("ZADD", self._keys.register(execution_id), 0, execution_id)
 
-    def find(self, query: FindExecutions) -> Plan:
+    def find(self, query: FindExecutions) -> Generator[Step, list[Any], list[str]]:
         """Find executions as a query says."""
         found: list[str] = []
         after, limit = query.after, query.limit
