@@ -39,6 +39,11 @@ class PostgresStorage(Storage):
         # There may be a pooler between, so without a prepared statement, and see below.
         self._direct = psycopg.connect(url, autocommit=True, prepare_threshold=None)
 
+    @property
+    def process_url(self) -> str:
+        search = f"options=-csearch_path%3D{self.schema}"
+        return f"{self._server}{'&' if '?' in self._server else '?'}{search}"
+
     def _open(self, **options: Any) -> CheckpointStore:
         kept: Any = {
             key: options.pop(key) for key in StoreOptions.__annotations__.keys() & options.keys()

@@ -1,4 +1,4 @@
-"""The code in the README and the guides runs as it stands there."""
+"""The code in the README and in pages of the docs runs as it stands there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +41,19 @@ def test_python_of_the_readme(tmp_path: Path) -> None:
 
 def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
     run_python("docs/encryption.md", tmp_path, "import os")
+
+
+@pytest.mark.parametrize("page", ["backup", "migration", "integrity"])
+def test_python_of_a_page(page: str, tmp_path: Path) -> None:
+    run_python(f"docs/{page}.md", tmp_path)
+
+
+def test_python_of_the_page_on_writers(tmp_path: Path) -> None:
+    refused, log, held, conflict = run_python("docs/one-writer.md", tmp_path).splitlines()
+    assert refused == "refused: True"
+    assert log == "['slow', 'thought', 'fast', 'thought', 'answered']"
+    assert held.startswith("held by ")
+    assert conflict == "expected 1 found 2"
 
 
 def test_links_of_the_readme() -> None:

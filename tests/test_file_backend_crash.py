@@ -26,13 +26,15 @@ from langcairn.backends.base import (
     FindWrites,
     Remove,
     Sweep,
+    Transaction,
 )
 from langcairn.backends.file import FileBackend, system
 from langcairn.backends.file import directory as directory_module
+from langcairn.backends.file import log as log_module
 from langcairn.errors import CairnError, StoreError, StoreFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from langcairn.backends.base import Request
 
@@ -90,6 +92,10 @@ EXPECTED: list[tuple[str, str]] = [
     ("234", "0"),
     ("234", ""),
     ("234", "5"),
+    ("2346", "56"),
+    ("2346", ""),
+    ("3467", "7"),
+    ("34678", "8"),
 ]
 """The checkpoints of a and b before the story, and after each of its steps."""
 COMPACTED = 7
@@ -112,6 +118,20 @@ def story(backend: FileBackend, acknowledge: Callable[[], None]) -> None:
     step(Commit("a", epoch, [big(4)], [row("4", "a")]))
     step(Clear("b"))
     step(Commit("b", None, [big(5)], [row("5", "b")]))
+    step(both("6"))
+    step(Clear("b"))
+    step(both("7", a=[("", "2")]))
+    step(both("8", b=[("", "7")]))
+
+
+def both(n: str, **removals: Sequence[tuple[str, str]]) -> Transaction:
+    """Return a transaction that adds a checkpoint to both executions."""
+    return Transaction(
+        [
+            Commit(name, None, [big(int(n))], [row(n, name)], removals=removals.get(name, ()))
+            for name in ("b", "a")
+        ]
+    )
 
 
 def big(n: int) -> tuple[ChunkId, bytes]:
@@ -123,6 +143,8 @@ def check(directory: Path, acknowledged: int) -> None:
     with closing(FileBackend(directory, fsync=False)) as backend:
         found = tuple("".join(sorted(ids(find(backend, name)))) for name in ("a", "b"))
         assert found in EXPECTED[acknowledged : acknowledged + 2]
+        names = [name for name, present in zip(("a", "b"), found, strict=True) if present]
+        assert backend.execute(FindExecutions()) == names
         for name, present in zip(("a", "b"), found, strict=True):
             chunks = dict(big(int(n)) for n in present)
             assert backend.execute(FetchChunks(name, list(chunks))) == chunks
@@ -149,7 +171,7 @@ def test_the_story_compacts(tmp_path: Path) -> None:
 
 
 def test_killed_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in range(1, 200):
+    for limit in range(1, 300):
         directory = tmp_path / "store"
         acknowledged, completed = run_until(limit, directory, monkeypatch)
         check(directory, acknowledged)
@@ -210,7 +232,7 @@ def test_refused_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nu
     def refuse() -> None:
         raise OSError(number, os.strerror(number))
 
-    for limit in range(1, 200):
+    for limit in range(1, 300):
         directory = tmp_path / f"store {limit}"
         with failing_story(monkeypatch, limit, directory, refuse) as (backend, acknowledged, error):
             if acknowledged is None:
@@ -257,7 +279,7 @@ def test_interrupted_at_any_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def interrupt() -> None:
         raise _Interrupt
 
-    for limit in range(1, 200):
+    for limit in range(1, 300):
         directory = tmp_path / f"store {limit}"
         with failing_story(monkeypatch, limit, directory, interrupt) as (backend, acknowledged, _):
             if acknowledged is None:
@@ -302,6 +324,49 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     with closing(FileBackend(tmp_path / "store")) as backend:
         assert ids(find(backend, "e"))[0] == "small"
         assert not fetch(backend, "chunk 1")
+
+
+def test_decisions_that_are_needed_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left when a process dies behind the decision counts, and is tidied up in the end."""
+    directory = tmp_path / "store"
+    (directory / "logs").mkdir(parents=True)
+
+    def work() -> None:
+        def die(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        with closing(FileBackend(directory)) as backend:
+            put(backend, row("0", "a"))
+            monkeypatch.setattr(directory_module.Decision, "forget", die)
+            append, count = log_module.Log.append, 0
+
+            def counted(log: log_module.Log, entries: Any, blobs: Any) -> None:
+                nonlocal count
+                count += 1
+                if count == 3:  # behind those that prepare
+                    die()
+                append(log, entries, blobs)
+
+            monkeypatch.setattr(log_module.Log, "append", counted)
+            backend.execute(both("1"))
+
+    assert os.waitpid(forked(work), 0)[1] == signal.SIGKILL
+    (decision,) = (directory / "transactions").iterdir()
+    young = directory / "transactions" / "not-ours"
+    young.write_text("something")
+    for path in (decision, young):
+        os.utime(path, (1, 1))
+    for name, expected in (("a", ["1", "0"]), ("b", ["1"])):
+        with closing(FileBackend(directory)) as backend:
+            put(backend, row("x", "new " + name))  # it tidies up
+            assert decision.exists()
+            assert ids(find(backend, name)) == expected
+            put(backend, row("2", name))
+    with closing(FileBackend(directory)) as backend:
+        put(backend, row("y", "newer"))
+        assert not decision.exists()
+        assert young.exists()
+        assert [ids(find(backend, name)) for name in "ab"] == [["2", "1", "0"], ["2", "1"]]
 
 
 def test_what_dead_processes_left_is_removed(tmp_path: Path) -> None:

@@ -11,9 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
-    {"langgraph", "demo", "testing", "__init__"},
+    {"langgraph", "transfer", "demo", "testing", "__init__"},
     {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
-    {"store", "stores", "opening", "options", "measuring", "write_behind", "write_queue"},
+    {
+        "store",
+        "stores",
+        "opening",
+        "options",
+        "measuring",
+        "leases",
+        "transactions",
+        "write_behind",
+        "write_queue",
+    },
     {
         "operations",
         "maintenance",
@@ -23,6 +33,7 @@ LAYERS = [
         "executions",
         "figures",
         "records",
+        "checks",
         "cache",
         "write_sessions",
         "watching",
@@ -33,7 +44,7 @@ LAYERS = [
     {"running"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing", "thread_id", "observing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "forms", "thread_id", "observing"}
 
 
 def part_of(module: str) -> str:

@@ -510,8 +510,10 @@ def _commits(draw: st.DrawFn) -> Commit:
 
 _requests = st.one_of(
     _commits(),
-    st.builds(Remove, _names, st.lists(st.tuples(_names, _names), max_size=2)),
-    st.builds(Clear, _names),
+    st.tuples(_names, st.lists(st.tuples(_names, _names), max_size=2)).map(
+        lambda parts: Remove(*parts)
+    ),
+    _names.map(Clear),
 )
 
 

@@ -15,7 +15,16 @@ from psycopg import sql
 from tests.postgres_server import PostgresServer
 from tests.proxy import Proxy
 
-from langcairn.backends.base import CheckpointRow, ChunkId, Commit, FindCheckpoints, FindExecutions
+from langcairn.backends.base import (
+    AcquireLease,
+    CheckpointRow,
+    ChunkId,
+    Commit,
+    Expected,
+    FindCheckpoints,
+    FindExecutions,
+    Transaction,
+)
 from langcairn.backends.postgres import PostgresBackend
 from langcairn.errors import (
     CorruptData,
@@ -24,6 +33,7 @@ from langcairn.errors import (
     StoreFull,
     StoreMisconfigured,
     StoreUnavailable,
+    VersionConflict,
 )
 
 if TYPE_CHECKING:
@@ -194,6 +204,63 @@ def test_a_lost_answer_is_asked_for_again(backend: PostgresBackend, proxy: Proxy
         proxy.resume()
         assert isinstance(future.result(_BOUND), int)
     assert ids(backend) == {"begin", "a"}
+
+
+@pytest.mark.parametrize("side", ["sync", "async"])
+async def test_commits_with_conditions_may_be_made_again(
+    backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch, side: str
+) -> None:
+    """What the first attempt stored is no conflict; what another one stored is."""
+    run, arun, lost = PostgresBackend._run, PostgresBackend._arun, 0
+
+    def loses() -> None:
+        nonlocal lost
+        if lost == 0:
+            lost = 1
+            raise StoreUnavailable("the answer was lost")
+
+    def lossy(self: PostgresBackend, plan: Any, expires: float) -> Any:
+        answer = run(self, plan, expires)
+        loses()
+        return answer
+
+    async def alossy(self: PostgresBackend, plan: Any, expires: float) -> Any:
+        answer = await arun(self, plan, expires)
+        loses()
+        return answer
+
+    async def ask(request: Any) -> Any:
+        nonlocal lost
+        lost = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(PostgresBackend, "_run", lossy)
+            patch.setattr(PostgresBackend, "_arun", alossy)
+            answer = await (
+                asyncio.to_thread(backend.execute, request)
+                if side == "sync"
+                else backend.aexecute(request)
+            )
+        assert lost == 1
+        return answer
+
+    new = commit("a")._replace(
+        removals=[("", "begin")], expected=[Expected("", "a", None), Expected("", "begin", 1)]
+    )
+    await ask(new)
+    assert ids(backend) == {"a"}
+    (mine,) = new.checkpoints
+    changed = mine._replace(version=2)
+    await ask(Transaction([Commit("run", None, (), [changed], expected=[Expected("", "a", 1)])]))
+    token = await ask(AcquireLease("run", "owner", 60))
+    assert await ask(AcquireLease("run", "owner", 60)) == token
+    # The same expectation again is a conflict, if it isn't the same attempt.
+    for request in (new, Transaction([new])):
+        with pytest.raises(VersionConflict):
+            backend.execute(
+                request._replace(fence=token)
+                if isinstance(request, Commit)
+                else Transaction([new._replace(fence=token)])
+            )
 
 
 def test_a_refusing_server_is_waited_for(backend: PostgresBackend, proxy: Proxy) -> None:

@@ -15,6 +15,7 @@ from tests.postgres_server import OLDEST, PostgresServer
 from tests.postgres_storage import PostgresStorage
 
 from langcairn.backends.base import (
+    AcquireLease,
     CheckpointRow,
     ChunkId,
     Commit,
@@ -26,7 +27,7 @@ from langcairn.backends.postgres import PostgresBackend
 from langcairn.backends.postgres import schema as postgres_schema
 from langcairn.backends.postgres.options import pool_settings
 from langcairn.checkpoint import Checkpoint
-from langcairn.errors import CorruptData, InvalidInput, StoreMisconfigured
+from langcairn.errors import CorruptData, InvalidInput, LeaseHeld, StoreMisconfigured
 from langcairn.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -248,17 +249,29 @@ def test_an_older_version_is_migrated(
 ) -> None:
     storage.backend.execute(commit("a"))
     migrations = {
-        1: "ALTER TABLE {checkpoints} ADD COLUMN one integer;\n"
+        2: "ALTER TABLE {checkpoints} ADD COLUMN one integer;\n"
         "ALTER TABLE {chunks} ADD COLUMN two text",
-        2: "ALTER TABLE {checkpoints} ADD COLUMN three integer DEFAULT 3",
+        3: "ALTER TABLE {checkpoints} ADD COLUMN three integer DEFAULT 3",
     }
-    monkeypatch.setattr(postgres_schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(postgres_schema, "SCHEMA_VERSION", 4)
     monkeypatch.setattr(postgres_schema, "_MIGRATIONS", migrations)
     with ThreadPoolExecutor(4) as pool:
         stores = [storage.open() for _ in range(4)]
         list(pool.map(lambda store: store.backend.execute(FindExecutions()), stores))
     assert storage.ask("SELECT id, one, three FROM checkpoints") == [("a", None, 3)]
-    assert storage.ask("SELECT version FROM langcairn_schema") == [(3,)]
+    assert storage.ask("SELECT version FROM langcairn_schema") == [(4,)]
+
+
+def test_tables_without_leases_get_their_columns(storage: PostgresStorage) -> None:
+    epoch: Any = storage.backend.execute(commit("a"))
+    for column in ("token", "owner", "until", "ttl"):
+        storage.ask(f"ALTER TABLE checkpoint_executions DROP COLUMN lease_{column}")
+    storage.ask("UPDATE langcairn_schema SET version = 1")
+    newer = storage.open().backend
+    token: Any = newer.execute(AcquireLease("run", "owner", 60))
+    with pytest.raises(LeaseHeld):
+        newer.execute(commit("b"))
+    assert newer.execute(commit("b")._replace(epoch=epoch, fence=token)) == epoch
 
 
 def test_tables_of_others_are_refused(server: PostgresServer, storage: PostgresStorage) -> None:

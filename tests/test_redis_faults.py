@@ -16,13 +16,16 @@ from tests.sqlite_rows import chunk, fetch, find, ids, put, row
 from tests.valkey_server import PATIENCE, ValkeyServer, wait_until
 
 from langcairn.backends.base import (
+    AcquireLease,
     ChunkId,
     Clear,
     Commit,
+    Expected,
     FindCheckpoints,
     FindExecutions,
     Remove,
     Sweep,
+    Transaction,
 )
 from langcairn.backends.redis import RedisBackend, links
 from langcairn.backends.redis.faults import translation
@@ -137,8 +140,26 @@ def test_a_server_that_comes_back_in_time(server: ValkeyServer) -> None:
         (Commit("e", None, [chunk("a")], [row("c3")]), ["c3", "c2", "c1"]),
         (Remove("e", [("", "c1")]), ["c2"]),
         (Clear("e"), []),
+        (
+            Commit(
+                "e",
+                None,
+                [chunk("a")],
+                [row("c3")],
+                removals=[("", "c1")],
+                expected=[Expected("", "c3", None), Expected("", "c1", 1)],
+            ),
+            ["c3", "c2"],
+        ),
+        (
+            Transaction(
+                [Commit("e", None, (), [row("c2", version=5)], expected=[Expected("", "c2", 1)])]
+            ),
+            ["c2", "c1"],
+        ),
+        (AcquireLease("e", "owner", 0.001), ["c2", "c1"]),
     ],
-    ids=["commit", "remove", "clear"],
+    ids=["commit", "remove", "clear", "conditions", "transaction", "lease"],
 )
 def test_any_reply_may_be_lost(
     server: ValkeyServer, losing: Losing, side: str, request_: Request, left: list[str]

@@ -13,13 +13,12 @@ import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 from tests.sqlite_rows import WAIT, chunk, fetch, find, ids, put, row, write
 
-from langcairn.backends.base import (
-    Commit,
-)
+from langcairn.backends.base import AcquireLease, Commit
 from langcairn.backends.sqlite import SqliteBackend
 from langcairn.errors import (
     CorruptData,
     InvalidInput,
+    LeaseHeld,
     StoreMisconfigured,
     StoreUnavailable,
 )
@@ -167,6 +166,20 @@ class TestTables:
             find(older)
         assert "version 99" in str(caught.value)
         assert "update langcairn" in str(caught.value)
+
+    def test_an_older_schema_is_migrated(self, backend: SqliteBackend, path: Path) -> None:
+        epoch = put(backend, row("1"))
+        backend.close()
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE langcairn_schema SET version = 1")
+            for column in ("token", "owner", "until", "ttl"):
+                connection.execute(f"ALTER TABLE checkpoint_executions DROP COLUMN lease_{column}")
+        with closing(SqliteBackend(path)) as newer, closing(SqliteBackend(path)) as other:
+            token: Any = newer.execute(AcquireLease("e", "owner", 60))
+            with pytest.raises(LeaseHeld):
+                put(other, row("2"))
+            newer.execute(Commit("e", epoch, (), [row("2")], fence=token))
+            assert ids(find(other)) == ["2", "1"]
 
     def test_a_dropped_table_is_an_error(self, backend: SqliteBackend, path: Path) -> None:
         put(backend, row("1"))

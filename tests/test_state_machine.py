@@ -16,8 +16,8 @@ from langcairn.codec.nodes import standing
 from langcairn.codec.reader import Content, Reader
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
+from langcairn.forms import form
 from langcairn.testing import MemoryStorage, SaverMachine, SqliteStorage, Storage
-from langcairn.testing.forms import form
 from langcairn.testing.mutations import Mutation, mutations
 from langcairn.testing.values import SAMPLES, SMALL_SAMPLES, WRAPPINGS
 

@@ -36,7 +36,7 @@ from langcairn import (
     WriteBehind,
 )
 from langcairn.backends.base import FindCheckpoints
-from langcairn.store import _draft
+from langcairn.records import draft_of
 from langcairn.write_sessions import Session, Sessions
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def test_a_session_that_holds_old_content_is_replaced(
 
 def test_after_a_replacement_a_commit_depends_on_nothing(store: CheckpointStore) -> None:
     def commit(number: int) -> Commit:
-        return session.commit([session.encode(_draft(record(number)))])
+        return session.commit([session.encode(draft_of(record(number)))])
 
     session = Session(store.codec, "run")
     first = commit(20)

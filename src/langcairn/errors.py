@@ -6,6 +6,7 @@
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
     ├── GraphChanged                    a checkpoint waits for a node that the graph lacks
+    ├── AlreadyThere                    something is stored that must not be overwritten
     ├── CorruptData                     what was read isn't what was written
     │   ├── MissingChunks               a checkpoint refers to what isn't stored
     │   ├── DecryptionFailed            the key is wrong or missing, or it is forged
@@ -17,6 +18,11 @@
     │   └── StoreFull                   no room left
     ├── AccessDenied (PermissionError)  a guard's policy doesn't allow it
     ├── SavesFailed                     what a WriteBehind had accepted could not be stored
+    ├── Conflict                        another writer was there; nothing was written
+    │   ├── VersionConflict             the stored version isn't the expected one
+    │   ├── ConcurrentWriter            the parent isn't the newest checkpoint any more
+    │   ├── LeaseHeld                   another one has a lease on the execution
+    │   └── LeaseLost                   the caller's own lease is no longer his
     ├── StaleEpoch                      the writer's cache is out of date (handled inside)
     └── StoreClosed
 
@@ -91,6 +97,10 @@ class GraphChanged(CairnError):
         self.nodes = nodes
 
 
+class AlreadyThere(CairnError):
+    """The store has an execution that would be overwritten; nothing was written."""
+
+
 class CorruptData(CairnError):
     """Stored bytes are damaged, missing or forged. No state was returned."""
 
@@ -155,6 +165,60 @@ class SavesFailed(CairnError):
             f"of this error has them all, to be saved elsewhere or again. {note}".rstrip()
         )
         self.failures = list(failures)
+
+
+class Conflict(CairnError):
+    """Another writer was faster, or has the right to write; nothing was written."""
+
+
+class VersionConflict(Conflict):
+    """A checkpoint has another version than the caller expected.
+
+    Attributes:
+        expected: The version that the caller expected; None: he expected that there is none.
+        found: The version that is stored; None: there is no such checkpoint.
+    """
+
+    def __init__(
+        self, message: str, *, expected: int | None = None, found: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.found = found
+
+
+class ConcurrentWriter(Conflict):
+    """A put continues a checkpoint that isn't the newest of its namespace any more.
+
+    Attributes:
+        parent_id: The checkpoint that the put continues; None: it begins the namespace.
+        newest_id: The newest one by now; None: there is none.
+    """
+
+    def __init__(
+        self, message: str, *, parent_id: str | None = None, newest_id: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.parent_id = parent_id
+        self.newest_id = newest_id
+
+
+class LeaseHeld(Conflict):
+    """Another owner has a lease on the execution.
+
+    Attributes:
+        owner: Who has it.
+        left: How long it lasts if it isn't renewed [s].
+    """
+
+    def __init__(self, message: str, *, owner: str = "", left: float = 0.0) -> None:
+        super().__init__(message)
+        self.owner = owner
+        self.left = left
+
+
+class LeaseLost(Conflict):
+    """The caller's lease was taken over by another owner, released, or cleared away."""
 
 
 class StaleEpoch(CairnError):

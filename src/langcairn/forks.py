@@ -9,7 +9,7 @@ from langcairn.backends.base import CheckpointRow, Commit, FindCheckpoints, Foun
 from langcairn.errors import CheckpointNotFound, InvalidInput, StaleEpoch
 from langcairn.maintenance import metadata_of, read_rows
 from langcairn.operations import ATTEMPTS, too_busy
-from langcairn.records import metadata_json, only_one, valid_name
+from langcairn.records import only_one, valid_name, with_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -169,7 +169,7 @@ def _named(codec: Codec, row: CheckpointRow, name: str | None) -> CheckpointRow:
     metadata = {k: v for k, v in metadata_of(codec, row).items() if k != FORK_NAME}
     if name is not None:
         metadata[FORK_NAME] = name
-    return row._replace(metadata=metadata_json(metadata, codec.plain))
+    return with_metadata(row, metadata, codec.plain)
 
 
 def _step(codec: Codec, row: CheckpointRow) -> Step:

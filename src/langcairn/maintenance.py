@@ -32,6 +32,7 @@ from langcairn.backends.base import (
     Sweep,
     WriteRow,
 )
+from langcairn.checks import checked_write, moved, moved_write
 from langcairn.codec.reader import Content, parse, references
 from langcairn.errors import CorruptData, InvalidInput, StaleEpoch
 from langcairn.operations import ATTEMPTS, Codec, Operation, too_busy
@@ -39,6 +40,8 @@ from langcairn.records import fields_from_json, only_one, place, valid_text
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from langcairn.cache import ExecutionCache
 
 _logger = logging.getLogger(__name__)
 
@@ -204,8 +207,8 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
                 target,
                 epoch,
                 (),
-                [row._replace(execution_id=target) for row in rows],
-                [write._replace(execution_id=target) for write in writes],
+                [moved(row, target) for row in rows],
+                [moved_write(write, target) for write in writes],
             )
         except StaleEpoch:
             continue  # the target was cleaned up meanwhile
@@ -252,8 +255,21 @@ def remove(codec: Codec, execution_id: str, keys: Sequence[tuple[str, str]]) -> 
     before = codec.caches.peek(execution_id)
     epoch: int | None = yield Remove(execution_id, keys)
     codec.caches.drop(execution_id)
-    if epoch is None:
-        return
+    if epoch is not None:
+        yield from free(codec, execution_id, epoch, before)
+
+
+def free(
+    codec: Codec, execution_id: str, epoch: int, before: ExecutionCache | None = None
+) -> Operation[None]:
+    """Sweep an execution from which checkpoints were removed, as far as that is possible.
+
+    Args:
+        codec: Whose caches to keep right.
+        execution_id: The execution.
+        epoch: The epoch that the removal began.
+        before: What was remembered before the removal, to be remembered further if it is left.
+    """
     try:
         left = yield from sweep(codec, execution_id, epoch, before.content if before else None)
     except CorruptData as error:
@@ -314,7 +330,9 @@ def _live(
 ) -> Operation[set[ChunkId]]:
     """Return the ids of all chunks that rows refer to, directly or through pages."""
     nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
-    nodes += [parse(write.value, f"a pending write to {write.channel!r}") for write in writes]
+    nodes += [
+        parse(checked_write(write), f"a pending write to {write.channel!r}") for write in writes
+    ]
     content = Content(codec.format)
     if opened is not None:
         content.pages.update(opened.pages.copy())  # copied in one step: it is in use elsewhere

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 from langgraph.checkpoint.base import WRITES_IDX_MAP
@@ -17,15 +17,18 @@ from langcairn.backends.base import (
     CheckpointRow,
     ChunkId,
     Commit,
+    Expected,
     FetchChunks,
     FindCheckpoints,
     FindExecutions,
     FoundCheckpoint,
+    Newest,
     Position,
     Request,
     WriteRow,
 )
 from langcairn.cache import Caches, ExecutionCache, Head, Place
+from langcairn.checks import checked_graph, checked_write, write_with_check
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
 from langcairn.codec.reader import ChunkMissing, Reader, parse
 from langcairn.codec.serde import SafeSerializer
@@ -38,7 +41,7 @@ from langcairn.records import (
     fields_from_json,
     place,
     row_of,
-    state_json,
+    state_node,
     valid_name,
     valid_text,
 )
@@ -87,7 +90,7 @@ class Codec:
         return Codec(serde, self.caches, self.format)
 
 
-class _CommitBuilder:
+class CommitBuilder:
     """The rows, chunks and cache entries of one commit while it is put together."""
 
     def __init__(self, codec: Codec, execution_id: str) -> None:
@@ -108,7 +111,7 @@ class _CommitBuilder:
         fields = dict(state) if type(state) is dict else {}
         if type(state) is not dict or not all(map(_is_channel, fields)):
             node = self._value(Place(draft.namespace, ""), state, "state")
-            self.checkpoints.append(row_of(draft, _dumps(node), plain))
+            self.checkpoints.append(row_of(draft, standing(node), plain))
             return
         head = self.cache.heads.get(draft.namespace)
         inherited: dict[str, Node] = {}
@@ -124,9 +127,9 @@ class _CommitBuilder:
                 nodes[key] = inherited[key]
             else:
                 nodes[key] = self._value(Place(draft.namespace, key), value, f"state[{key!r}]")
-        encoded = state_json(nodes, ordered=draft.graph is None)
-        self.heads[draft.namespace] = Head(draft.id, encoded, draft.pushed)
-        self.checkpoints.append(row_of(draft, encoded, plain))
+        row = row_of(draft, state_node(nodes, ordered=draft.graph is None), plain)
+        self.heads[draft.namespace] = Head(draft.id, row.state, draft.pushed)
+        self.checkpoints.append(row)
 
     def written(self, namespace: str, channel: str, value: Any) -> bytes:
         """Return the value of a pending write as it is stored."""
@@ -146,14 +149,28 @@ class _CommitBuilder:
         self.values[place] = encoded
         return encoded.node
 
-    def commit(self) -> Operation[bool]:
-        """Commit with the chunks that are needed. False: the cache was stale and is dropped."""
-        cache, caches = self.cache, self.codec.caches
-        known = cache.known
+    def request(self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()) -> Commit:
+        """Return the commit, with the chunks that are needed."""
+        known = self.cache.known
         new = [item for item in self.encoder.chunks.items() if item[0] not in known]
         seal = self.codec.format.seal
         chunks = [(id, seal(payload)) for id, payload in new]
-        request = Commit(self.execution_id, cache.epoch, chunks, self.checkpoints, self.writes)
+        return Commit(
+            self.execution_id,
+            self.cache.epoch,
+            chunks,
+            self.checkpoints,
+            self.writes,
+            expected=expected,
+            newest=newest,
+        )
+
+    def commit(
+        self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()
+    ) -> Operation[bool]:
+        """Commit with the chunks that are needed. False: the cache was stale and is dropped."""
+        cache, caches, opened = self.cache, self.codec.caches, self.encoder.chunks
+        request = self.request(expected, newest)
         try:
             epoch: int = yield request
         except StaleEpoch:
@@ -163,33 +180,48 @@ class _CommitBuilder:
             # Something was replaced: what else the cache says is stored may be swept now.
             caches.drop(self.execution_id)
             return True
-        if new or self.values or self.heads:
+        if request.chunks or self.values or self.heads:
             caches.publish(
                 self.execution_id,
                 cache,
                 epoch,
-                chunks=[id for id, _ in new],
+                chunks=[id for id, _ in request.chunks],
                 values=self.values,
                 heads=self.heads,
                 # Opened already: the next run of a thread reads what this one has just written.
-                grown=sum(cache.content.keep(*item) for item in new) + 100 * len(new),
+                grown=sum(cache.content.keep(id, opened[id]) for id, _ in request.chunks)
+                + 100 * len(request.chunks),
             )
         return True
 
 
-def save(codec: Codec, drafts: Sequence[Draft]) -> Operation[None]:
+def save(
+    codec: Codec,
+    drafts: Sequence[Draft],
+    *,
+    expected: Sequence[Expected] = (),
+    newest: Sequence[Newest] = (),
+) -> Operation[None]:
     """Save checkpoints of one execution, all or none.
+
+    Args:
+        codec: How to store values.
+        drafts: The checkpoints.
+        expected: Which versions are to be stored before.
+        newest: Which checkpoints are to be the newest before.
 
     Raises:
         Unserializable: A value can't be stored; nothing was.
+        VersionConflict: A version is another; nothing was stored.
+        ConcurrentWriter: The newest checkpoint is another; nothing was stored.
     """
     execution_id = drafts[0].execution_id
     about(execution_id, drafts[-1].id)
     for _ in range(ATTEMPTS):
-        builder = _CommitBuilder(codec, execution_id)
+        builder = CommitBuilder(codec, execution_id)
         for draft in drafts:
             builder.add(draft)
-        if (yield from builder.commit()):
+        if (yield from builder.commit(expected, newest)):
             return
     raise too_busy(execution_id)
 
@@ -217,15 +249,55 @@ def save_writes(
     valid_name(task_id, "task_id")
     valid_text(task_path, "task_path")
     for _ in range(ATTEMPTS):
-        builder = _CommitBuilder(codec, key[0])
+        builder = CommitBuilder(codec, key[0])
         for number, (channel, value) in enumerate(writes):
             valid_text(channel, "the channel of a write")
             idx = WRITES_IDX_MAP.get(channel, number)
             stored = builder.written(key[1], channel, value)
-            builder.writes.append(WriteRow(*key, task_id, idx, task_path, channel, stored))
+            row = WriteRow(*key, task_id, idx, task_path, channel, stored)
+            builder.writes.append(write_with_check(row))
         if (yield from builder.commit()):
             return
     raise too_busy(key[0])
+
+
+class Written(NamedTuple):
+    """Pending writes of one task."""
+
+    key: tuple[str, str]
+    """Namespace and checkpoint id."""
+    task_id: str
+    task_path: str
+    writes: Sequence[tuple[int, str, Any]]
+    """Index, channel, value."""
+
+
+def save_whole(
+    codec: Codec, drafts: Sequence[Draft], written: Sequence[Written]
+) -> Operation[None]:
+    """Save checkpoints of one execution with their pending writes, all or none.
+
+    Raises:
+        InvalidInput: A name can't be stored; nothing was.
+        Unserializable: A value can't be stored; nothing was.
+    """
+    execution_id = drafts[0].execution_id
+    for _ in range(ATTEMPTS):
+        builder = CommitBuilder(codec, execution_id)
+        for draft in drafts:
+            builder.add(draft)
+        for (namespace, id), task_id, task_path, writes in written:
+            valid_name(task_id, "task_id")
+            for idx, channel, value in writes:
+                valid_text(channel, "the channel of a write")
+                stored = builder.written(namespace, channel, value)
+                row = WriteRow(
+                    execution_id, namespace, id, task_id, idx, task_path, channel, stored
+                )
+                builder.writes.append(write_with_check(row))
+        if (yield from builder.commit()):
+            return
+    raise too_busy(execution_id)
 
 
 def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
@@ -235,7 +307,26 @@ def find(codec: Codec, query: FindCheckpoints) -> Operation[list[Loaded]]:
         CorruptData: One of them, or a chunk that it needs, is damaged or missing.
     """
     found: list[FoundCheckpoint] = yield query
+    _check_asked(query, found)
     return (yield from _decode_all(codec, found))
+
+
+def _check_asked(query: FindCheckpoints, found: Sequence[FoundCheckpoint]) -> None:
+    """Check that rows have the keys that were asked for: a damaged index finds other rows.
+
+    Raises:
+        CorruptData: One has another key.
+    """
+    for row, _, _ in found:
+        if (
+            query.execution_id not in (None, row.execution_id)
+            or query.namespace not in (None, row.namespace)
+            or query.id not in (None, row.id)
+        ):
+            raise CorruptData(
+                f"{place(row)} was found in place of another one: an index is damaged. "
+                "No state was returned."
+            )
 
 
 def remember(codec: Codec, loaded: Loaded, pushed: Sequence[str]) -> None:
@@ -268,6 +359,7 @@ def find_page(
     size = PAGE if limit is None else min(PAGE, limit)
     hint = {k: v for k, v in where.items() if type(v) in (str, int, bool)} or None
     found: list[FoundCheckpoint] = yield query._replace(limit=size, metadata=hint)
+    _check_asked(query, found)
     matching = [one for one in found if not where or _matches(codec, one.row, where)]
     loaded = yield from _decode_all(codec, matching)
     if len(found) < size:
@@ -295,15 +387,16 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
     """Decode a checkpoint; None if it was removed since it was found."""
     row = found.row
     try:
-        stored = [row.state, *(write.value for write in found.writes)]
+        stored = [row.state, *map(checked_write, found.writes)]
         built = [parse(data, "the state or a pending write") for data in stored]
+        graph = checked_graph(row, built[0])
         if any(MARK_BYTES in data for data in stored):
             built = yield from decode_parts(codec, found, built)
         return Loaded(
             row,
             built[0],
             fields_from_json(row.metadata, codec.plain, "the metadata"),
-            fields_from_json(row.graph, codec.plain, "the graph column"),
+            fields_from_json(graph, codec.plain, "the graph column"),
             [(w.task_id, w.channel, v) for w, v in zip(found.writes, built[1:], strict=True)],
             found.epoch,
         )

@@ -13,7 +13,9 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from langcairn import operations
 from langcairn.codec import reader, tree
+from langcairn.codec.chunks import ChunkFormat
 from langcairn.observing import Observer, clock, current
+from langcairn.security.encrypted import EncryptedBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +37,14 @@ class _Probe(NamedTuple):
 # What runs inside another of these counts only for itself: hashing inside of encoding is hashing.
 _PROBES = (
     _Probe(tree.Encoder, "encode", "serialize"),
-    _Probe(tree, "chunk_id", "hash"),
-    _Probe(operations, "seal", "compress"),
+    _Probe(tree.Encoder, "_store", "hash"),
+    _Probe(ChunkFormat, "seal", "compress"),
+    _Probe(EncryptedBackend, "seal_row", "encrypt"),
+    _Probe(EncryptedBackend, "seal_write", "encrypt"),
+    _Probe(EncryptedBackend, "seal_chunk", "encrypt"),
+    _Probe(EncryptedBackend, "open_row", "decrypt"),
+    _Probe(EncryptedBackend, "open_write", "decrypt"),
+    _Probe(EncryptedBackend, "open_chunk", "decrypt"),
     _Probe(EncryptedSerializer, "dumps_typed", "encrypt"),
     _Probe(JsonPlusSerializer, "dumps_typed", "serialize"),
     _Probe(reader.Content, "add", "decompress"),

@@ -10,6 +10,8 @@ from uuid import UUID
 import orjson
 
 from langcairn.backends.base import CheckpointRow
+from langcairn.checkpoint import Checkpoint
+from langcairn.checks import CHECK_KEY, checked_graph, with_check
 from langcairn.codec.nodes import (
     MARK,
     MARK_BYTES,
@@ -68,6 +70,35 @@ class Loaded(NamedTuple):
     epoch: int
 
 
+def draft_of(checkpoint: Checkpoint) -> Draft:
+    """Return a record that a caller saves by hand, checked.
+
+    Raises:
+        InvalidInput: A field can't be stored.
+    """
+    if not isinstance(checkpoint, Checkpoint):
+        raise InvalidInput(f"expected a Checkpoint, not {type(checkpoint).__name__}")
+    version = checkpoint.version
+    if type(version) is not int or not 0 <= version < 2**31:
+        raise InvalidInput(f"version must be an int from 0 to 2147483647, not {version!r}")
+    if not isinstance(checkpoint.metadata, dict):
+        kind = type(checkpoint.metadata).__name__
+        raise InvalidInput(f"metadata must be a dict, not {kind}")
+    parent = checkpoint.parent_id
+    return Draft(
+        valid_execution_id(checkpoint.execution_id),
+        valid_name(checkpoint.namespace, "namespace"),
+        valid_name(checkpoint.id, "checkpoint id", empty=False),
+        None if parent is None else valid_name(parent, "parent_id", empty=False),
+        valid_name(checkpoint.node_name, "node_name"),
+        checkpoint.state,
+        checkpoint.metadata,
+        utc(checkpoint.timestamp),
+        version,
+        checkpoint.graph,
+    )
+
+
 def valid_execution_id(value: object) -> str:
     """Return a thread or execution id as it is stored.
 
@@ -115,8 +146,8 @@ def valid_text(value: object, what: str) -> str:
     return value
 
 
-def state_json(fields: Mapping[str, Node], *, ordered: bool) -> bytes:
-    """Return the state column for a dict whose values are encoded.
+def state_node(fields: Mapping[str, Node], *, ordered: bool) -> Node:
+    """Return what the state column says for a dict whose values are encoded.
 
     Args:
         fields: The nodes of the values.
@@ -124,17 +155,8 @@ def state_json(fields: Mapping[str, Node], *, ordered: bool) -> bytes:
     """
     nodes = {key: standing(node) for key, node in fields.items()}
     if MARK in nodes:
-        return orjson.dumps({MARK: ["d", [list(nodes), list(nodes.values())]]})
-    return orjson.dumps(literal_dict(nodes) if ordered else nodes)
-
-
-def metadata_json(metadata: Mapping[str, Any], serde: SafeSerializer) -> bytes:
-    """Return the metadata column. It refers to no chunk, so that it can be searched.
-
-    Raises:
-        Unserializable: A value can't be stored.
-    """
-    return orjson.dumps(_inline_fields(metadata, "metadata", serde))
+        return {MARK: ["d", [list(nodes), list(nodes.values())]]}
+    return literal_dict(nodes) if ordered else nodes
 
 
 def graph_json(graph: Mapping[str, Any], serde: SafeSerializer) -> bytes:
@@ -143,6 +165,8 @@ def graph_json(graph: Mapping[str, Any], serde: SafeSerializer) -> bytes:
     Raises:
         Unserializable: A value can't be stored.
     """
+    if CHECK_KEY in graph:
+        raise InvalidInput(f"the checkpoint has a key {CHECK_KEY!r}, which is reserved")
     rest = {key: value for key, value in graph.items() if key not in _VERSIONS}
     fields = {**graph, **_inline_fields(rest, "checkpoint", serde)}
     try:
@@ -209,24 +233,47 @@ def _from_inline(node: Node, serde: SafeSerializer, what: str) -> Any:
     raise CorruptData(f"{what} is damaged: {str(marker)[:80]}")
 
 
-def row_of(draft: Draft, state: bytes, serde: SafeSerializer) -> CheckpointRow:
+def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
     """Return the row of a checkpoint whose state is encoded.
+
+    Args:
+        draft: The checkpoint.
+        state: What the state column is to say.
+        serde: What serializes metadata and LangGraph's fields. Neither refers to a chunk, so
+            that metadata can be searched.
 
     Raises:
         Unserializable: A value of the metadata or of LangGraph's fields can't be stored.
     """
-    return CheckpointRow(
+    metadata = _inline_fields(draft.metadata, "metadata", serde)
+    row = CheckpointRow(
         draft.execution_id,
         draft.namespace,
         draft.id,
         draft.parent_id,
         draft.node_name,
-        state,
-        metadata_json(draft.metadata, serde),
+        orjson.dumps(state),
+        orjson.dumps(metadata),
         draft.timestamp,
         draft.version,
         b"{}" if draft.graph is None else graph_json(draft.graph, serde),
     )
+    return with_check(row, state, metadata)
+
+
+def with_metadata(
+    row: CheckpointRow, metadata: Mapping[str, Any], serde: SafeSerializer
+) -> CheckpointRow:
+    """Return a row with other metadata.
+
+    Raises:
+        CorruptData: A column isn't what was written.
+        Unserializable: A value of the metadata can't be stored.
+    """
+    state = parse(row.state, f"the state of {place(row)}")
+    nodes = _inline_fields(metadata, "metadata", serde)
+    bare = row._replace(metadata=orjson.dumps(nodes), graph=checked_graph(row, state))
+    return with_check(bare, state, nodes)
 
 
 def utc(timestamp: datetime) -> datetime:

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
+from langcairn.leases import Lease, Leases
 from langcairn.measuring import Measurable
 from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.operations import Codec
+from langcairn.records import draft_of
 from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
+from langcairn.transactions import Transaction, expectation
 from langcairn.watching import name_of, observed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from typing_extensions import Unpack
 
@@ -84,22 +87,24 @@ class CheckpointStore(Measurable, Closing):
         self._slow = threshold(options.get("slow_operation", DEFAULT_SLOW))
         self.backend, self.codec = assembled(backend, options)
         self.observers = Observers()
+        self._leases = Leases()
 
     # Running operations
 
     def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
         begin = time.monotonic()
-        execute = (backend or self.backend).execute
-        result, last = run(execute, self._watched(operation))
+        execute, fenced = (backend or self.backend).execute, self._leases.fenced
+        result, last = run(lambda request: execute(fenced(request)), self._watched(operation))
         self._note_time(operation, last, time.monotonic() - begin)
         return result
 
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
         begin = time.monotonic()
-        aexecute = (backend or self.backend).aexecute
-        result, last = await arun(aexecute, self._watched(operation))
+        aexecute, fenced = (backend or self.backend).aexecute, self._leases.fenced
+        watched = self._watched(operation)
+        result, last = await arun(lambda request: aexecute(fenced(request)), watched)
         self._note_time(operation, last, time.monotonic() - begin)
         return result
 
@@ -108,7 +113,7 @@ class CheckpointStore(Measurable, Closing):
 
         See `Backend.execute_all`.
         """
-        return self.backend.execute_all(commits)
+        return self.backend.execute_all(self._leases.all_fenced(commits))
 
     def _watched(self, operation: Operation[T]) -> Operation[T]:
         if not self.observers.present:
@@ -121,18 +126,26 @@ class CheckpointStore(Measurable, Closing):
 
     # Saving
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint, *, expected_version: int | None = None) -> None:
         """Save a checkpoint; one with the same key is replaced.
 
+        Args:
+            checkpoint: The checkpoint, with the version that it shall have.
+            expected_version: The version that must be stored now; 0: there must be no such
+                checkpoint yet; None: whatever is stored, the last save wins.
+
         Raises:
+            VersionConflict: Another version is stored; nothing was saved.
             InvalidInput: A field can't be stored; nothing was saved.
             Unserializable: Likewise for a value in the state or metadata; says which.
+            LeaseHeld: Someone else has a lease on the execution; nothing was saved.
+            LeaseLost: This store's lease on the execution is lost; nothing was saved.
         """
-        self.run(operations.save(self.codec, [_draft(checkpoint)]))
+        self.run(_save(self.codec, checkpoint, expected_version))
 
-    async def asave(self, checkpoint: Checkpoint) -> None:
+    async def asave(self, checkpoint: Checkpoint, *, expected_version: int | None = None) -> None:
         """Do as `save`."""
-        await self.arun(operations.save(self.codec, [_draft(checkpoint)]))
+        await self.arun(_save(self.codec, checkpoint, expected_version))
 
     def save_many(self, checkpoints: Iterable[Checkpoint]) -> None:
         """Save checkpoints, those of one execution all or none.
@@ -450,6 +463,42 @@ class CheckpointStore(Measurable, Closing):
         after = await self.aload(after_id, execution_id=execution_id, namespace=namespace)
         return StateDiff(before_id, after_id, compare_states(before.state, after.state))
 
+    # One writer
+
+    def transaction(self) -> Transaction:
+        """Return a block, ``with`` or ``async with``, whose saves and deletes are all or nothing.
+
+        They are made when the block ends; if an exception leaves it, nothing is. What is read in
+        between is as before the block. See `Transaction`.
+        """
+        return Transaction(self)
+
+    def lease(
+        self, execution_id: str, ttl: timedelta | float = 30.0, *, owner: str | None = None
+    ) -> Lease:
+        """Return a lease, for ``with`` or ``async with``: within, nobody else may write.
+
+        What this store commits to the execution then carries the lease's fencing token, whatever
+        thread or task it comes from, also through a saver on this store. Commits of others are
+        refused with `LeaseHeld`. See `Lease`.
+
+        Args:
+            execution_id: The execution; for LangGraph the thread id.
+            ttl: After which time the lease may be taken over if it isn't renewed, as a timedelta
+                or in seconds. It is renewed in the background, three times as often.
+            owner: Who this is, for the messages of others; by default host and process.
+
+        Raises:
+            InvalidInput: An argument can't be used.
+        """
+        return Lease(self, self._leases, valid_execution_id(execution_id), ttl, owner)
+
+    def alease(
+        self, execution_id: str, ttl: timedelta | float = 30.0, *, owner: str | None = None
+    ) -> Lease:
+        """Do as `lease`; both serve ``async with``."""
+        return self.lease(execution_id, ttl, owner=owner)
+
     # Closing
 
     def close(self) -> None:
@@ -461,33 +510,15 @@ class CheckpointStore(Measurable, Closing):
         await self.backend.aclose()
 
 
-def _draft(checkpoint: Checkpoint) -> Draft:
-    if not isinstance(checkpoint, Checkpoint):
-        raise InvalidInput(f"expected a Checkpoint, not {type(checkpoint).__name__}")
-    version = checkpoint.version
-    if type(version) is not int or not 0 <= version < 2**31:
-        raise InvalidInput(f"version must be an int from 0 to 2147483647, not {version!r}")
-    if not isinstance(checkpoint.metadata, dict):
-        kind = type(checkpoint.metadata).__name__
-        raise InvalidInput(f"metadata must be a dict, not {kind}")
-    parent = checkpoint.parent_id
-    return Draft(
-        valid_execution_id(checkpoint.execution_id),
-        valid_name(checkpoint.namespace, "namespace"),
-        valid_name(checkpoint.id, "checkpoint id", empty=False),
-        None if parent is None else valid_name(parent, "parent_id", empty=False),
-        valid_name(checkpoint.node_name, "node_name"),
-        checkpoint.state,
-        checkpoint.metadata,
-        utc(checkpoint.timestamp),
-        version,
-        checkpoint.graph,
-    )
+def _save(codec: Codec, checkpoint: Checkpoint, expected_version: int | None) -> Operation[None]:
+    draft = draft_of(checkpoint)
+    expected = expectation(draft.namespace, draft.id, expected_version)
+    return operations.save(codec, [draft], expected=expected)
 
 
 def _by_execution(checkpoints: Iterable[Checkpoint]) -> Iterable[list[Draft]]:
     drafts: dict[str, list[Draft]] = {}
-    for draft in map(_draft, checkpoints):
+    for draft in map(draft_of, checkpoints):
         drafts.setdefault(draft.execution_id, []).append(draft)
     return drafts.values()
 

@@ -33,6 +33,7 @@ _NAMES = {
     "find": "get",
     "find_page": "list",
     "_round": "monitor",
+    "find_executions": "executions",
 }
 """How operations are called in LangGraph's words; any other has the name of its generator."""
 

@@ -12,7 +12,8 @@ from typing_extensions import override
 from langcairn.backends.retry import seconds
 from langcairn.closing import Closing
 from langcairn.errors import InvalidInput, StoreUnavailable
-from langcairn.store import CheckpointStore, _draft
+from langcairn.records import draft_of
+from langcairn.store import CheckpointStore
 from langcairn.write_queue import Limits, WriteQueue
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class WriteBehind(Closing):
             StoreUnavailable: There was no room until the timeout; it was not accepted.
             StoreClosed: This object is closed.
         """
-        self._run(self._queue.saving(_draft(checkpoint)), timeout)
+        self._run(self._queue.saving(draft_of(checkpoint)), timeout)
 
     async def asave(
         self,
@@ -107,7 +108,7 @@ class WriteBehind(Closing):
         timeout: timedelta | float | None = None,  # noqa: ASYNC109 -- as of its blocking twin
     ) -> None:
         """Do as `save`, waiting for room without blocking the event loop."""
-        await self._arun(self._queue.saving(_draft(checkpoint)), timeout)
+        await self._arun(self._queue.saving(draft_of(checkpoint)), timeout)
 
     def flush(self, timeout: timedelta | float | None = None) -> None:
         """Wait until everything accepted so far is stored.

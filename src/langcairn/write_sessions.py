@@ -18,7 +18,7 @@ from langcairn import operations
 from langcairn.backends.base import Commit, FetchChunks, FindCheckpoints, FoundCheckpoint
 from langcairn.cache import Caches
 from langcairn.checkpoint import Checkpoint
-from langcairn.operations import Codec, _CommitBuilder
+from langcairn.operations import Codec, CommitBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +122,7 @@ class Session:
         Raises:
             Unserializable: A value can't be stored.
         """
-        builder = _CommitBuilder(self._codec, self.execution_id)
+        builder = CommitBuilder(self._codec, self.execution_id)
         builder.add(draft)
         cache = builder.cache
         new = [item for item in builder.encoder.chunks.items() if item[0] not in cache.known]

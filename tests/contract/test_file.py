@@ -14,6 +14,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
     WorkflowContract,
 )
 
@@ -28,7 +29,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

@@ -14,6 +14,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
     WorkflowContract,
 )
 
@@ -27,7 +28,7 @@ def storage() -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

@@ -16,6 +16,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
     WorkflowContract,
 )
 
@@ -43,7 +44,7 @@ def storage(url: str) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

@@ -17,6 +17,7 @@ from langcairn.testing import (
     SaverContract,
     Storage,
     StoreContract,
+    TransactionContract,
     WorkflowContract,
 )
 
@@ -46,7 +47,7 @@ def storage(url: str) -> Iterator[Storage]:
         yield storage
 
 
-class TestBackend(BackendContract):
+class TestBackend(BackendContract, TransactionContract):
     pass
 
 

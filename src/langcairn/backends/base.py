@@ -69,6 +69,25 @@ class FoundCheckpoint(NamedTuple):
     epoch: int
 
 
+class Expected(NamedTuple):
+    """A version that a checkpoint must have."""
+
+    namespace: str
+    id: str
+    version: int | None
+    """None: there must be no such checkpoint."""
+
+
+class Newest(NamedTuple):
+    """Which checkpoint must be the newest of a namespace, by its id."""
+
+    namespace: str
+    parent_id: str | None
+    """None: there must be none."""
+    id: str
+    """The checkpoint that is put; it may be the newest itself, if it is put again."""
+
+
 class Commit(NamedTuple):
     """Store chunks, checkpoints and writes of one execution: all of them, or nothing.
 
@@ -79,9 +98,17 @@ class Commit(NamedTuple):
     stored already is replaced. If that, or the replacement of a pending write, changes a state or
     value, the epoch is raised: what only the old one referred to may be swept from now on.
 
+    Conditions are compared with what is stored before the commit, in the same transaction; see
+    `langcairn.backends.conditions`. Removals come before what is put, and raise the epoch as
+    `Remove` does.
+
     Raises:
+        LeaseLost: ``fence`` is not the token of the execution's lease.
+        LeaseHeld: There is no ``fence``, but somebody has a lease.
         StaleEpoch: ``epoch`` is not the execution's. The commit may refer to chunks that it
             doesn't carry, and they may be gone.
+        VersionConflict: A checkpoint has another version than ``expected``.
+        ConcurrentWriter: Another checkpoint is the ``newest``.
     """
 
     execution_id: str
@@ -91,6 +118,74 @@ class Commit(NamedTuple):
     chunks: Sequence[tuple[ChunkId, bytes]] = ()
     checkpoints: Sequence[CheckpointRow] = ()
     writes: Sequence[WriteRow] = ()
+    removals: Sequence[tuple[str, str]] = ()
+    """Pairs of namespace and id of checkpoints that are removed, with their writes."""
+    expected: Sequence[Expected] = ()
+    newest: Sequence[Newest] = ()
+    fence: int | None = None
+    """The token of the writer's lease."""
+    again: bool = False
+    """Set by a backend that repeats a commit because it can't know whether the first attempt was
+    made: then what this very commit stored or removed is no conflict."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether anything that is stored must be looked at before the commit is made."""
+        return bool(self.removals or self.expected or self.newest)
+
+
+class Transaction(NamedTuple):
+    """Make commits to different executions: all of them, or none.
+
+    Answer: a list of the executions' epochs, in the order of the commits.
+
+    Raises:
+        InvalidInput: The executions can't be changed together, because they are on different
+            nodes (in a cluster of Redis).
+        StaleEpoch, LeaseLost, LeaseHeld, VersionConflict, ConcurrentWriter: As `Commit`.
+    """
+
+    commits: Sequence[Commit]
+    """One or more."""
+
+
+class AcquireLease(NamedTuple):
+    """Become the only one who may write to an execution, for some time.
+
+    Answer: the lease's fencing token (int), higher than all earlier ones of the execution. To who
+    has the lease already the answer is the same token, and it lasts for ``ttl`` from now.
+
+    Raises:
+        LeaseHeld: Another owner has a lease that hasn't expired.
+    """
+
+    execution_id: str
+    owner: str
+    """Unlike every other owner, even of the same process."""
+    ttl: float
+    """How long it lasts if it isn't renewed [s]."""
+
+
+class RenewLease(NamedTuple):
+    """Let a lease last for ``ttl`` from now. Answer: None.
+
+    One that has expired is renewed, too, if nobody has written or taken a lease since.
+
+    Raises:
+        LeaseLost: The token isn't that of the execution's lease any more.
+    """
+
+    execution_id: str
+    token: int
+    ttl: float
+    """As in `AcquireLease` [s]."""
+
+
+class ReleaseLease(NamedTuple):
+    """Give a lease back. Answer: True, or False if it was lost already."""
+
+    execution_id: str
+    token: int
 
 
 class Position(NamedTuple):
@@ -164,11 +259,16 @@ class Remove(NamedTuple):
     From then on, commits that were built on an older epoch are refused. The chunks stay for a
     `Sweep`. Answer: the new epoch (int), or None if there is no such execution; then nothing
     happened.
+
+    Raises:
+        LeaseLost, LeaseHeld: As `Commit`.
     """
 
     execution_id: str
     checkpoints: Sequence[tuple[str, str]]
     """Pairs of namespace and checkpoint id; those without a row may still have writes."""
+    fence: int | None = None
+    """The token of the caller's lease."""
 
 
 class FindOldChunks(NamedTuple):
@@ -185,7 +285,7 @@ class Sweep(NamedTuple):
     """Remove chunks that nothing refers to, if the execution is still in ``epoch``.
 
     A chunk that was committed again in ``epoch`` or later stays. Answer: True, or False if the
-    epoch is another by now; then nothing was removed.
+    epoch is another by now; then nothing was removed. Leases don't matter: nobody can see it.
     """
 
     execution_id: str
@@ -209,10 +309,38 @@ class Rewrite(NamedTuple):
     """Likewise. Only the value may differ."""
 
 
+class Survey(NamedTuple):
+    """Say what there is by name, whatever state its content is in. Answer: `Surveyed`."""
+
+    execution_id: str | None = None
+    """Name its checkpoints; None: name the executions."""
+    deep: bool = False
+    """Let the system check itself as far as it can, which may mean to read everything."""
+
+
+class Surveyed(NamedTuple):
+    """What a `Survey` found."""
+
+    executions: Sequence[str]
+    """Ids, in ascending order; empty if the survey was of one execution."""
+    checkpoints: Sequence[tuple[str, str]]
+    """Pairs of namespace and id, in no order; empty if the survey was of all executions."""
+    problems: Sequence[str]
+    """What is wrong and would not be seen by reading what is named, one sentence for each."""
+
+
 class Clear(NamedTuple):
-    """Remove everything of one execution. Answer: True if there was something."""
+    """Remove everything of one execution. Answer: True if there was something.
+
+    Who clears with the token of his lease keeps the lease, in an execution that is empty.
+
+    Raises:
+        LeaseLost, LeaseHeld: As `Commit`.
+    """
 
     execution_id: str
+    fence: int | None = None
+    """The token of the caller's lease."""
 
 
 Request = (
@@ -225,10 +353,15 @@ Request = (
     | FindOldChunks
     | Sweep
     | Rewrite
+    | Survey
     | Clear
     | Ping
     | Measure
     | MeasureExecutions
+    | Transaction
+    | AcquireLease
+    | RenewLease
+    | ReleaseLease
 )
 
 

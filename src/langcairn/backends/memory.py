@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from langcairn.backends.base import (
+    AcquireLease,
     Backend,
     CheckpointRow,
     ChunkId,
@@ -21,12 +22,27 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    ReleaseLease,
     Remove,
+    RenewLease,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
+    Transaction,
     WriteRow,
     next_epoch,
     writes_order,
+)
+from langcairn.backends.conditions import (
+    NO_LEASE,
+    Deadline,
+    acquired,
+    check_commit,
+    check_fence,
+    ended,
+    is_valid,
+    renewed,
 )
 from langcairn.backends.measures import (
     Measure,
@@ -39,7 +55,7 @@ from langcairn.backends.measures import (
 from langcairn.errors import StaleEpoch, StoreClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from langcairn.backends.base import Request
 
@@ -50,10 +66,11 @@ _Key = tuple[str, str]
 class _Execution:
     """The rows and chunks of one execution."""
 
-    __slots__ = ("checkpoints", "chunks", "epoch", "order", "writes")
+    __slots__ = ("checkpoints", "chunks", "epoch", "lease", "order", "writes")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
+        self.lease = NO_LEASE
         self.checkpoints: dict[_Key, CheckpointRow] = {}
         self.order: dict[str, list[str]] = {}  # namespace to checkpoint ids, ascending
         self.writes: dict[_Key, dict[tuple[str, int], WriteRow]] = {}
@@ -113,10 +130,15 @@ class MemoryBackend(Backend):
             FindOldChunks: self._old_chunks,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Survey: self._survey,
             Clear: self._clear,
             Ping: lambda _: Server("memory", platform.python_version(), writable=True),
             Measure: self._measure,
             MeasureExecutions: self._measure_executions,
+            Transaction: self._transaction,
+            AcquireLease: self._acquire,
+            RenewLease: self._renew,
+            ReleaseLease: self._release,
         }
 
     @override
@@ -156,14 +178,34 @@ class MemoryBackend(Backend):
             )
 
     def _commit(self, commit: Commit) -> int:
+        self._check(commit)
+        return self._store(commit)
+
+    def _transaction(self, transaction: Transaction) -> list[int]:
+        for commit in transaction.commits:
+            self._check(commit)
+        return [self._store(commit) for commit in transaction.commits]
+
+    def _check(self, commit: Commit) -> None:
+        """Refuse a commit whose conditions aren't met."""
+        execution = self._executions.get(commit.execution_id)
+        lease = NO_LEASE if execution is None else execution.lease
+        check_fence(commit.execution_id, lease.now(), commit.fence)
+        if commit.epoch is not None and (execution is None or commit.epoch != execution.epoch):
+            raise StaleEpoch(f"execution {commit.execution_id!r} has left epoch {commit.epoch}")
+        if commit.is_conditional:
+            check_commit(commit, _Stored(execution))
+
+    def _store(self, commit: Commit) -> int:
+        """Make a commit that was checked."""
         execution = self._executions.get(commit.execution_id)
         if execution is None:
-            if commit.epoch is not None:
-                raise StaleEpoch("the execution was cleared")
             execution = self._executions[commit.execution_id] = _Execution(next_epoch())
             self._ids.add(commit.execution_id)
-        elif commit.epoch is not None and commit.epoch != execution.epoch:
-            raise StaleEpoch("chunks of the execution were removed")
+        if commit.fence is None and execution.lease.owner is not None:
+            execution.lease = Deadline.of(ended(execution.lease.now()))  # it had expired
+        if commit.removals:
+            self._remove_rows(commit.execution_id, execution, commit.removals)
         replaced = [self._put(execution, row) for row in commit.checkpoints]
         replaced += [self._put_write(execution, write) for write in commit.writes]
         if any(replaced):
@@ -276,19 +318,31 @@ class MemoryBackend(Backend):
     def _find_executions(self, query: FindExecutions) -> list[str]:
         return self._ids.between(query)
 
+    def _survey(self, survey: Survey) -> Surveyed:
+        if survey.execution_id is None:
+            return Surveyed(sorted(self._executions), [], [])
+        execution = self._executions.get(survey.execution_id)
+        return Surveyed([], list(execution.checkpoints) if execution else [], [])
+
     def _remove(self, request: Remove) -> int | None:
         execution = self._executions.get(request.execution_id)
         if execution is None:
+            check_fence(request.execution_id, NO_LEASE.now(), request.fence)
             return None
-        for namespace, id in request.checkpoints:
-            key = (namespace, id)
+        if check_fence(request.execution_id, execution.lease.now(), request.fence):
+            execution.lease = Deadline.of(ended(execution.lease.now()))
+        self._remove_rows(request.execution_id, execution, request.checkpoints)
+        return execution.epoch
+
+    def _remove_rows(self, execution_id: str, execution: _Execution, keys: Sequence[_Key]) -> None:
+        for key in keys:
+            namespace, id = key
             execution.writes.pop(key, None)
             if execution.checkpoints.pop(key, None) is not None:
                 order = execution.order[namespace]
                 del order[bisect_left(order, id)]
-                self._forget(id, request.execution_id, namespace)
+                self._forget(id, execution_id, namespace)
         execution.epoch = next_epoch(execution.epoch)
-        return execution.epoch
 
     def _forget(self, id: str, execution_id: str, namespace: str) -> None:
         places = self._by_id[id]
@@ -329,12 +383,41 @@ class MemoryBackend(Backend):
                 rows[before.task_id, before.idx] = after
 
     def _clear(self, request: Clear) -> bool:
-        execution = self._executions.pop(request.execution_id, None)
+        id = request.execution_id
+        execution = self._executions.get(id)
+        check_fence(id, (NO_LEASE if execution is None else execution.lease).now(), request.fence)
         if execution is None:
             return False
-        self._ids.remove(request.execution_id)
-        for namespace, id in execution.checkpoints:
-            self._forget(id, request.execution_id, namespace)
+        for namespace, checkpoint_id in execution.checkpoints:
+            self._forget(checkpoint_id, id, namespace)
+        del self._executions[id]
+        if request.fence is None:
+            self._ids.remove(id)
+        else:
+            self._executions[id] = emptied = _Execution(next_epoch(execution.epoch))
+            emptied.lease = execution.lease
+        return True
+
+    def _acquire(self, request: AcquireLease) -> int:
+        execution = self._executions.get(request.execution_id)
+        lease = acquired((NO_LEASE if execution is None else execution.lease).now(), request)
+        if execution is None:
+            execution = self._executions[request.execution_id] = _Execution(next_epoch())
+            self._ids.add(request.execution_id)
+        execution.lease = Deadline.of(lease)
+        return lease.token
+
+    def _renew(self, request: RenewLease) -> None:
+        execution = self._executions.get(request.execution_id)
+        lease = renewed((NO_LEASE if execution is None else execution.lease).now(), request)
+        if execution is not None:
+            execution.lease = Deadline.of(lease)
+
+    def _release(self, request: ReleaseLease) -> bool:
+        execution = self._executions.get(request.execution_id)
+        if execution is None or not is_valid(execution.lease.now(), request.token):
+            return False
+        execution.lease = Deadline.of(ended(execution.lease.now()))
         return True
 
     def _measure(self, _: Measure) -> Measured:
@@ -368,6 +451,24 @@ def _stored(executions: Collection[_Execution]) -> Stored:
         min(times, default=None),
         max(times, default=None),
     )
+
+
+class _Stored:
+    """What is stored of an execution before a commit."""
+
+    def __init__(self, execution: _Execution | None) -> None:
+        self._execution = execution or _Execution(0)
+
+    def version(self, namespace: str, id: str) -> int | None:
+        row = self._execution.checkpoints.get((namespace, id))
+        return None if row is None else row.version
+
+    def newest(self, namespace: str) -> str | None:
+        ids = self._execution.order.get(namespace)
+        return ids[-1] if ids else None
+
+    def holds(self, row: CheckpointRow) -> bool:
+        return self._execution.checkpoints.get((row.namespace, row.id)) == row
 
 
 def _row_bytes(row: tuple[object, ...]) -> int:

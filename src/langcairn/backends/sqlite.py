@@ -20,6 +20,7 @@ from langcairn.backends.sqlite_schema import prepare, tables_of
 from langcairn.backends.threaded import ThreadedBackend
 from langcairn.errors import (
     CairnError,
+    Conflict,
     CorruptData,
     InvalidInput,
     StaleEpoch,
@@ -121,7 +122,7 @@ class SqliteBackend(ThreadedBackend):
                 else:
                     answers = [self._answer_alone(connection, request) for request in requests]
                 connection.execute("COMMIT")
-            except StaleEpoch:
+            except (StaleEpoch, Conflict):
                 connection.execute("ROLLBACK")
                 raise
             except BaseException:

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import (
+    AcquireLease,
     CheckpointRow,
     ChunkId,
     Clear,
@@ -19,12 +20,27 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    ReleaseLease,
     Remove,
+    RenewLease,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
+    Transaction,
     WriteRow,
     next_epoch,
     writes_order,
+)
+from langcairn.backends.conditions import (
+    NO_LEASE,
+    Deadline,
+    acquired,
+    check_commit,
+    check_fence,
+    ended,
+    is_valid,
+    renewed,
 )
 from langcairn.backends.measures import Measure, MeasureExecutions, Ping
 from langcairn.backends.sqlite_measures import Measures
@@ -32,7 +48,7 @@ from langcairn.errors import CorruptData, StaleEpoch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from langcairn.backends.sqlite_schema import Tables
 
@@ -90,6 +106,17 @@ _SQL = {
         SELECT id, CAST(data AS BLOB) FROM {chunks}
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
             AND id IN (SELECT value FROM json_each(?))""",
+    "keys": "SELECT namespace, id FROM {checkpoints} WHERE execution_id = ?",
+    # What belongs to no execution, and so would never be read. A checkpoint without the columns of
+    # ours was inserted with SQL, which is fine.
+    "strays": """
+        SELECT 'a checkpoint is of the unknown execution ' || quote(execution_id)
+        FROM {checkpoints} WHERE graph <> '{{}}'
+            AND execution_id NOT IN (SELECT execution_id FROM {executions})
+        UNION SELECT 'a chunk is of the unknown execution number ' || execution
+        FROM {chunks} WHERE execution NOT IN (SELECT number FROM {executions})
+        UNION SELECT 'a pending write is of the unknown execution number ' || execution
+        FROM {writes} WHERE execution NOT IN (SELECT number FROM {executions})""",
     "old chunks": """
         SELECT id FROM {chunks}
         WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
@@ -102,9 +129,17 @@ _SQL = {
         SELECT execution_id FROM {executions}
         WHERE execution_id > :after AND execution_id < :before
         ORDER BY execution_id LIMIT :limit""",
-    "execution": "SELECT number, epoch FROM {executions} WHERE execution_id = ?",
+    "execution": """
+        SELECT number, epoch, lease_token, lease_owner, lease_until, lease_ttl FROM {executions}
+        WHERE execution_id = ?""",
     "add execution": "INSERT INTO {executions} (execution_id, epoch) VALUES (?, ?)",
     "set epoch": "UPDATE {executions} SET epoch = ? WHERE number = ?",
+    "set lease": """
+        UPDATE {executions} SET lease_token = ?, lease_owner = ?, lease_until = ?, lease_ttl = ?
+        WHERE number = ?""",
+    "version of": """
+        SELECT version FROM {checkpoints} WHERE id = ? AND execution_id = ? AND namespace = ?""",
+    "newest": "SELECT max(id) FROM {checkpoints} WHERE execution_id = ? AND namespace = ?",
     "put checkpoint": """
         INSERT INTO {checkpoints} (execution_id, namespace, id, parent_id, node_name, state,
             metadata, timestamp, version, graph) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -173,6 +208,10 @@ class Queries:
             Sweep: self._sweep,
             Rewrite: self._rewrite,
             Clear: self._clear,
+            Transaction: self._transaction,
+            AcquireLease: self._acquire,
+            RenewLease: self._renew,
+            ReleaseLease: self._release,
         }
         self.readers: dict[type, Callable[[sqlite3.Connection, Any], object]] = {
             FindCheckpoints: self._find_checkpoints,
@@ -183,22 +222,35 @@ class Queries:
             Ping: measures.ping,
             Measure: measures.all,
             MeasureExecutions: measures.by_execution,
+            Survey: self._survey,
         }
 
-    def _execution(self, connection: sqlite3.Connection, execution_id: str) -> tuple[int, int]:
-        """Return number and epoch of an execution; both are 0 if there is none."""
+    def _execution(
+        self, connection: sqlite3.Connection, execution_id: str
+    ) -> tuple[int, int, Deadline]:
+        """Return number, epoch and lease of an execution; the numbers are 0 if there is none."""
         row = connection.execute(self._sql["execution"], (execution_id,)).fetchone()
-        return row or (0, 0)
+        return (0, 0, NO_LEASE) if row is None else (row[0], row[1], Deadline._make(row[2:]))
+
+    def _transaction(self, connection: sqlite3.Connection, transaction: Transaction) -> list[int]:
+        return [self._commit(connection, commit) for commit in transaction.commits]
 
     def _commit(self, connection: sqlite3.Connection, commit: Commit) -> int:
         sql = self._sql
-        number, epoch = self._execution(connection, commit.execution_id)
+        number, epoch, lease = self._execution(connection, commit.execution_id)
+        expired = check_fence(commit.execution_id, lease.now(), commit.fence)
         if commit.epoch is not None and (not number or commit.epoch != epoch):
             raise StaleEpoch(f"execution {commit.execution_id!r} has left epoch {commit.epoch}")
+        if commit.is_conditional:
+            check_commit(commit, _Stored(connection, sql, commit.execution_id))
         if not number:
-            epoch = next_epoch()
-            added = connection.execute(sql["add execution"], (commit.execution_id, epoch))
-            number = added.lastrowid or 0
+            number, epoch = self._add(connection, commit.execution_id)
+        if expired:
+            self._end_lease(connection, number, lease)
+        if commit.removals:
+            epoch = self._remove_rows(
+                connection, commit.execution_id, number, epoch, commit.removals
+            )
         replaced = [self._put(connection, row) for row in commit.checkpoints]
         replaced += [self._put_write(connection, number, write) for write in commit.writes]
         if any(replaced):
@@ -230,34 +282,51 @@ class Queries:
         connection.execute(self._sql["replace write"], values)
         return bool(value != write.value)
 
+    def _add(self, connection: sqlite3.Connection, execution_id: str) -> tuple[int, int]:
+        """Add an execution. Returns its number and epoch."""
+        epoch = next_epoch()
+        added = connection.execute(self._sql["add execution"], (execution_id, epoch))
+        return added.lastrowid or 0, epoch
+
     def _remove(self, connection: sqlite3.Connection, remove: Remove) -> int | None:
         sql = self._sql
-        number, epoch = self._execution(connection, remove.execution_id)
-        keys = remove.checkpoints
+        number, epoch, lease = self._execution(connection, remove.execution_id)
+        expired = check_fence(remove.execution_id, lease.now(), remove.fence)
         if not number:
             # Rows that someone inserted with SQL have no execution yet.
             there = connection.execute(sql["any checkpoint"], (remove.execution_id,)).fetchone()
             if there is None:
                 return None
-            added = connection.execute(sql["add execution"], (remove.execution_id, epoch))
-            number = added.lastrowid or 0
-        connection.executemany(
-            sql["remove checkpoint"], [(remove.execution_id, *key) for key in keys]
-        )
+            number, epoch = self._add(connection, remove.execution_id)
+        if expired:
+            self._end_lease(connection, number, lease)
+        return self._remove_rows(connection, remove.execution_id, number, epoch, remove.checkpoints)
+
+    def _remove_rows(
+        self,
+        connection: sqlite3.Connection,
+        execution_id: str,
+        number: int,
+        epoch: int,
+        keys: Sequence[tuple[str, str]],
+    ) -> int:
+        """Remove checkpoints and their writes. Returns the new epoch."""
+        sql = self._sql
+        connection.executemany(sql["remove checkpoint"], [(execution_id, *key) for key in keys])
         connection.executemany(sql["remove writes"], [(number, *key) for key in keys])
         epoch = next_epoch(epoch)
         connection.execute(sql["set epoch"], (epoch, number))
         return epoch
 
     def _sweep(self, connection: sqlite3.Connection, sweep: Sweep) -> bool:
-        number, epoch = self._execution(connection, sweep.execution_id)
+        number, epoch, _ = self._execution(connection, sweep.execution_id)
         if not number or epoch != sweep.epoch:
             return False
         connection.execute(self._sql["sweep"], (number, epoch, json.dumps(list(sweep.chunks))))
         return True
 
     def _rewrite(self, connection: sqlite3.Connection, rewrite: Rewrite) -> None:
-        number, _ = self._execution(connection, rewrite.execution_id)
+        number, _, _ = self._execution(connection, rewrite.execution_id)
         connection.executemany(
             self._sql["rewrite chunk"], [(data, number, id) for id, data in rewrite.chunks]
         )
@@ -272,12 +341,41 @@ class Queries:
 
     def _clear(self, connection: sqlite3.Connection, clear: Clear) -> bool:
         sql = self._sql
-        number, _ = self._execution(connection, clear.execution_id)
+        number, epoch, lease = self._execution(connection, clear.execution_id)
+        check_fence(clear.execution_id, lease.now(), clear.fence)
         removed = connection.execute(sql["clear checkpoints"], (clear.execution_id,)).rowcount
         if number:
-            for part in ("clear writes", "clear chunks", "clear execution"):
+            for part in ("clear writes", "clear chunks"):
                 connection.execute(sql[part], (number,))
+            if clear.fence is None:
+                connection.execute(sql["clear execution"], (number,))
+            else:
+                connection.execute(sql["set epoch"], (next_epoch(epoch), number))
         return number != 0 or removed > 0
+
+    def _acquire(self, connection: sqlite3.Connection, request: AcquireLease) -> int:
+        number, _, stored = self._execution(connection, request.execution_id)
+        lease = acquired(stored.now(), request)
+        if not number:
+            number, _ = self._add(connection, request.execution_id)
+        connection.execute(self._sql["set lease"], (*Deadline.of(lease), number))
+        return lease.token
+
+    def _renew(self, connection: sqlite3.Connection, request: RenewLease) -> None:
+        number, _, stored = self._execution(connection, request.execution_id)
+        lease = renewed(stored.now(), request)
+        connection.execute(self._sql["set lease"], (*Deadline.of(lease), number))
+
+    def _release(self, connection: sqlite3.Connection, request: ReleaseLease) -> bool:
+        number, _, lease = self._execution(connection, request.execution_id)
+        if not is_valid(lease.now(), request.token):
+            return False
+        self._end_lease(connection, number, lease)
+        return True
+
+    def _end_lease(self, connection: sqlite3.Connection, number: int, lease: Deadline) -> None:
+        over = Deadline.of(ended(lease.now()))
+        connection.execute(self._sql["set lease"], (*over, number))
 
     def _find_checkpoints(
         self, connection: sqlite3.Connection, find: FindCheckpoints
@@ -345,9 +443,49 @@ class Queries:
         rows = connection.execute(sql, values).fetchall()
         return [execution_id for (execution_id,) in rows]
 
+    def _survey(self, connection: sqlite3.Connection, survey: Survey) -> Surveyed:
+        sql = self._sql
+        if survey.execution_id is not None:
+            rows = connection.execute(sql["keys"], (survey.execution_id,)).fetchall()
+            return Surveyed([], [key for key in rows if tuple(map(type, key)) == (str, str)], [])
+        executions = connection.execute(sql["executions"], ("", -1)).fetchall()
+        problems: list[tuple[str]] = []
+        if survey.deep:
+            problems = connection.execute("PRAGMA integrity_check").fetchall()
+            problems += connection.execute(sql["strays"]).fetchall()
+        return Surveyed(
+            [execution_id for (execution_id,) in executions],
+            [],
+            [problem for (problem,) in problems if problem != "ok"],
+        )
+
 
 def _json(row: CheckpointRow) -> tuple[str, str, str]:
     return row.state.decode(), row.metadata.decode(), row.graph.decode()
+
+
+class _Stored:
+    """What is stored of an execution before a commit."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, sql: Mapping[str, str], execution_id: str
+    ) -> None:
+        self._connection = connection
+        self._sql = sql
+        self._execution_id = execution_id
+
+    def version(self, namespace: str, id: str) -> int | None:
+        key = (id, self._execution_id, namespace)
+        row = self._connection.execute(self._sql["version of"], key).fetchone()
+        return None if row is None else row[0]
+
+    def newest(self, namespace: str) -> str | None:
+        key = (self._execution_id, namespace)
+        row = self._connection.execute(self._sql["newest"], key).fetchone()
+        return row[0]  # type: ignore[no-any-return]  # a text, or NULL
+
+    def holds(self, row: CheckpointRow) -> bool:  # noqa: ARG002 -- as in Stored
+        return False  # no commit comes again: what isn't acknowledged here wasn't made
 
 
 def _columns(row: CheckpointRow) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from langcairn.errors import InvalidInput, StoreMisconfigured
 if TYPE_CHECKING:
     import sqlite3
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _REGISTRY = "langcairn_schema"
 """One table per file that says which version each set of tables has. Not ``user_version``: that is
@@ -43,7 +43,11 @@ CREATE INDEX {execution_index} ON {checkpoints} (execution_id, namespace, id);
 CREATE TABLE {executions} (
     number INTEGER PRIMARY KEY,
     execution_id TEXT NOT NULL UNIQUE,
-    epoch INTEGER NOT NULL
+    epoch INTEGER NOT NULL,
+    lease_token INTEGER NOT NULL DEFAULT 0,
+    lease_owner TEXT,
+    lease_until INTEGER NOT NULL DEFAULT 0,
+    lease_ttl INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE {chunks} (
     execution INTEGER NOT NULL,
@@ -64,6 +68,16 @@ CREATE TABLE {writes} (
     PRIMARY KEY (execution, namespace, checkpoint_id, task_id, idx)
 ) WITHOUT ROWID
 """
+
+_MIGRATIONS: dict[int, str] = {
+    1: """
+ALTER TABLE {executions} ADD COLUMN lease_token INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {executions} ADD COLUMN lease_owner TEXT;
+ALTER TABLE {executions} ADD COLUMN lease_until INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {executions} ADD COLUMN lease_ttl INTEGER NOT NULL DEFAULT 0
+""",
+}
+"""Version to the statements, separated by ``;`` and a line break, that lead to the next one."""
 
 
 class Tables(NamedTuple):
@@ -120,49 +134,62 @@ def _quoted(name: str) -> str:
 
 
 def prepare(connection: sqlite3.Connection, table_name: str, tables: Tables) -> None:
-    """Make the tables if they aren't there, and refuse those that this code can't work with.
+    """Make the tables, or bring them up to date, and refuse those that this code can't work with.
 
     Any number of processes may do so at once. After an error the connection must be closed.
 
     Raises:
         StoreMisconfigured: The file holds a newer schema, or another program's table.
     """
-    if _is_ready(connection, table_name):
+    if _version(connection, table_name) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    if not _is_ready(connection, table_name):  # another process may have been faster
+    version = _version(connection, table_name)  # another process may have been faster
+    if version is None:
         _refuse_foreign(connection, table_name, tables)
-        for statement in _SCHEMA.split(";\n"):
-            connection.execute(tables.sql(statement))
+        _execute_all(connection, tables, _SCHEMA)
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {_REGISTRY} "
             "(table_name TEXT PRIMARY KEY COLLATE NOCASE, version INTEGER NOT NULL)"
         )
-        connection.execute(
-            f"INSERT INTO {_REGISTRY} VALUES (?, ?)",  # noqa: S608 -- a constant
-            (table_name, SCHEMA_VERSION),
-        )
+    for number in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+        _execute_all(connection, tables, _MIGRATIONS[number])
+    connection.execute(
+        f"INSERT INTO {_REGISTRY} VALUES (?, ?) "  # noqa: S608 -- a constant
+        "ON CONFLICT (table_name) DO UPDATE SET version = excluded.version",
+        (table_name, SCHEMA_VERSION),
+    )
     connection.execute("COMMIT")
 
 
-def _is_ready(connection: sqlite3.Connection, table_name: str) -> bool:
+def _execute_all(connection: sqlite3.Connection, tables: Tables, statements: str) -> None:
+    for statement in statements.split(";\n"):
+        connection.execute(tables.sql(statement))
+
+
+def _version(connection: sqlite3.Connection, table_name: str) -> int | None:
+    """Return the version of the tables; None if they aren't there.
+
+    Raises:
+        StoreMisconfigured: It is newer than this code.
+    """
     known = connection.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (_REGISTRY,)
     ).fetchone()
     if known is None:
-        return False
+        return None
     row = connection.execute(
         f"SELECT version FROM {_REGISTRY} WHERE table_name = ?",  # noqa: S608 -- a constant
         (table_name,),
     ).fetchone()
     if row is None:
-        return False
-    if row[0] != SCHEMA_VERSION:
+        return None
+    if type(row[0]) is not int or not 1 <= row[0] <= SCHEMA_VERSION:
         raise StoreMisconfigured(
             f"the table {table_name!r} has schema version {row[0]}, but this langcairn knows only "
             f"versions up to {SCHEMA_VERSION}: update langcairn"
         )
-    return True
+    return row[0]
 
 
 def _refuse_foreign(connection: sqlite3.Connection, table_name: str, tables: Tables) -> None:

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
-from langcairn.backends.base import Backend, Clear, Commit, Remove, Rewrite, Sweep
+from langcairn.backends.base import (
+    AcquireLease,
+    Backend,
+    Clear,
+    Commit,
+    ReleaseLease,
+    Remove,
+    RenewLease,
+    Rewrite,
+    Sweep,
+    Transaction,
+)
 from langcairn.backends.group_commit import GroupCommit, Ticket
 from langcairn.backends.measures import Load
 from langcairn.errors import InvalidInput, StoreClosed
@@ -24,7 +35,9 @@ if TYPE_CHECKING:
     from langcairn.backends.base import Request
     from langcairn.observing import Observation
 
-_WRITES = (Commit, Remove, Sweep, Rewrite, Clear)
+_WRITES = (
+    Commit, Remove, Sweep, Rewrite, Clear, Transaction, AcquireLease, RenewLease, ReleaseLease,
+)  # fmt: skip
 
 
 class ThreadedBackend(Backend):

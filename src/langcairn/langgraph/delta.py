@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import FindCheckpoints, FoundCheckpoint, Position
+from langcairn.checks import checked_graph, checked_write
 from langcairn.codec.reader import parse
 from langcairn.errors import MissingChunks
 from langcairn.operations import ATTEMPTS, Codec, Operation, decode_parts
@@ -66,10 +67,11 @@ def _walk(
         row = ancestor.row
         open_channels = [channel for channel in collected if channel not in seeds]
         state = parse(row.state, f"the state of {place(row)}")
+        checked_graph(row, state)
         stored = [c for c in open_channels if type(state) is dict and c in state]
         writes = [write for write in ancestor.writes if write.channel in open_channels]
         nodes = [state[channel] for channel in stored]
-        nodes += [parse(w.value, "a pending write") for w in writes]
+        nodes += [parse(checked_write(w), "a pending write") for w in writes]
         values = yield from decode_parts(codec, ancestor, nodes)
         seeds.update(zip(stored, values, strict=False))
         for write, value in reversed(list(zip(writes, values[len(stored) :], strict=True))):

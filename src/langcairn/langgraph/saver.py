@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.types import TASKS, SendProtocol
 
 from langcairn import maintenance, operations
-from langcairn.backends.base import FindCheckpoints
+from langcairn.backends.base import FindCheckpoints, Newest
 from langcairn.closing import Closing
 from langcairn.errors import InvalidInput
 from langcairn.langgraph.delta import delta_history
@@ -41,6 +41,11 @@ _FORMAT = 4
 _START = "__start__"
 NODE_NAME = "__langcairn_node_name"
 """Names the nodes of a checkpoint in the config of a put, if they are known already."""
+# In configs: the checkpoint that a run or an update was told to continue. It isn't kept as
+# metadata, since it begins with two underscores.
+_CHOSEN = "__langcairn_chosen"
+# LangGraph's own, in the configs of subgraphs while their parent replays an older checkpoint.
+_REPLAY = "__pregel_replay_state"
 
 
 class CheckpointSaver(BaseCheckpointSaver[int], Closing):
@@ -58,13 +63,20 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
     """
 
     def __init__(
-        self, store: CheckpointStore | str, *, serde: SerializerProtocol | None = None
+        self,
+        store: CheckpointStore | str,
+        *,
+        serde: SerializerProtocol | None = None,
+        single_writer: bool = False,
     ) -> None:
         """Stand on a store.
 
         Args:
             store: A store, or the URL of one, which is then opened, and closed with the saver.
             serde: How to serialize values, in a store that the saver opens.
+            single_writer: Whether to refuse a put whose parent isn't the newest checkpoint of its
+                thread and namespace any more, because another run has put one meanwhile. Forks
+                that are asked for stay possible: runs and updates from a ``checkpoint_id``.
 
         Raises:
             InvalidInput: There is no such store; or ``serde`` is given for an open store, which
@@ -79,6 +91,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
             raise InvalidInput("a store has its own serializer: give `serde` to the store instead")
         else:
             self.store = store
+        self.single_writer = single_writer
         super().__init__(serde=self.store.codec.serde)
 
     @property
@@ -111,7 +124,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         """Yield checkpoints, the newest first. Nothing is held open between two of them."""
         query = _list_query(config, before)
         for loaded in self.store.pages(query, filter or {}, limit, self._codec):
-            yield tuple_of(loaded, config)
+            yield self._tuple(loaded, config, chosen=True)
 
     async def alist(
         self,
@@ -124,7 +137,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         """Do as `list`."""
         query = _list_query(config, before)
         async for loaded in self.store.apages(query, filter or {}, limit, self._codec):
-            yield tuple_of(loaded, config)
+            yield self._tuple(loaded, config, chosen=True)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -151,9 +164,13 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
 
         Raises:
             Unserializable: A value can't be stored; nothing of the put was kept.
+            ConcurrentWriter: Another run has put a checkpoint meanwhile (with ``single_writer``).
+            LeaseHeld: Someone else has a lease on the thread.
+            LeaseLost: The store's lease on the thread is lost.
         """
         draft = self._draft(config, checkpoint, metadata, new_versions)
-        self.store.run(operations.save(self._codec, [draft]))
+        newest = self._newest(config, metadata, draft)
+        self.store.run(operations.save(self._codec, [draft], newest=newest))
         return _config(config, draft.namespace, draft.id)
 
     async def aput(
@@ -165,7 +182,8 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
     ) -> RunnableConfig:
         """Do as `put`."""
         draft = self._draft(config, checkpoint, metadata, new_versions)
-        await self.store.arun(operations.save(self._codec, [draft]))
+        newest = self._newest(config, metadata, draft)
+        await self.store.arun(operations.save(self._codec, [draft], newest=newest))
         return _config(config, draft.namespace, draft.id)
 
     def put_writes(
@@ -279,8 +297,32 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
 
     def _remembered(self, loaded: Loaded, config: RunnableConfig) -> CheckpointTuple:
         """Return a checkpoint that a run is likely to continue."""
-        operations.remember(self._codec, loaded, _pushed(loaded.state))
-        return tuple_of(loaded, config)
+        operations.remember(self._codec, loaded, pushed_by(loaded.state))
+        return self._tuple(loaded, config, chosen=bool(get_checkpoint_id(config)))
+
+    def _tuple(
+        self, loaded: Loaded, config: RunnableConfig | None, *, chosen: bool
+    ) -> CheckpointTuple:
+        """Return a checkpoint to LangGraph.
+
+        Args:
+            loaded: The checkpoint.
+            config: The one that was given.
+            chosen: Whether somebody wants this very checkpoint, and not the newest one.
+        """
+        found = tuple_of(loaded, config)
+        if chosen and self.single_writer:
+            # LangGraph passes what stands here on to the put that continues the checkpoint.
+            found.config["configurable"][_CHOSEN] = loaded.row.id
+        return found
+
+    def _newest(
+        self, config: RunnableConfig, metadata: CheckpointMetadata, draft: Draft
+    ) -> Sequence[Newest]:
+        """Return what must be the newest checkpoint when another one is put."""
+        if not self.single_writer or _is_fork(config, metadata, draft.parent_id):
+            return ()
+        return (Newest(draft.namespace, draft.parent_id, draft.id),)
 
     def _draft(
         self,
@@ -292,28 +334,62 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         execution_id, namespace = thread_of(config)
         parent = get_checkpoint_id(config)
         facts = cast("dict[str, Any]", get_checkpoint_metadata(config, metadata))
-        values = checkpoint["channel_values"]
-        timestamp, exact = _timestamp(checkpoint.get("ts"))
-        graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
-        if exact:
-            del graph["ts"]
-        step = facts.get("step")
         head = self.store.codec.caches.head(execution_id, namespace)
         before = head.pushed if head is not None and head.id == parent else ()
-        return Draft(
-            execution_id,
-            namespace,
-            valid_name(checkpoint["id"], "checkpoint id", empty=False),
-            valid_name(parent, "checkpoint id", empty=False) if parent else None,
-            config["configurable"].get(NODE_NAME) or _node_name(facts, checkpoint, before),
-            values,
-            facts,
-            timestamp,
-            max(step + 2, 0) if type(step) is int else 0,
-            graph,
-            new_versions,
-            _pushed(values),
-        )
+        place = (execution_id, namespace, parent)
+        draft = draft_of(place, checkpoint, facts, new_versions, before)
+        name = config["configurable"].get(NODE_NAME)
+        return draft._replace(node_name=name) if name else draft
+
+
+def _is_fork(config: RunnableConfig, metadata: CheckpointMetadata, parent_id: str | None) -> bool:
+    """Tell whether somebody has asked for a put that leaves the newest checkpoint aside."""
+    if metadata.get("source") == "fork":
+        return True
+    configurable = config["configurable"]
+    if parent_id is None:
+        # A subgraph within a replay of its parent, from before the subgraph first ran.
+        return _REPLAY in configurable
+    return configurable.get(_CHOSEN) == parent_id
+
+
+def draft_of(
+    place: tuple[str, str, str | None],
+    checkpoint: Checkpoint,
+    facts: dict[str, Any],
+    new_versions: ChannelVersions | None,
+    pushed: Sequence[str],
+) -> Draft:
+    """Return a checkpoint of LangGraph's as it is to be saved.
+
+    Args:
+        place: Thread id and namespace, valid, and the id of the parent.
+        checkpoint: The checkpoint.
+        facts: Its metadata.
+        new_versions: The channels that changed; None: all.
+        pushed: Names of the nodes that `Send` packets in the parent start.
+    """
+    execution_id, namespace, parent = place
+    values = checkpoint["channel_values"]
+    timestamp, exact = _timestamp(checkpoint.get("ts"))
+    graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
+    if exact:
+        graph.pop("ts", None)
+    step = facts.get("step")
+    return Draft(
+        execution_id,
+        namespace,
+        valid_name(checkpoint["id"], "checkpoint id", empty=False),
+        valid_name(parent, "checkpoint id", empty=False) if parent else None,
+        _node_name(facts, checkpoint, pushed),
+        values,
+        facts,
+        timestamp,
+        max(step + 2, 0) if type(step) is int else 0,
+        graph,
+        new_versions,
+        pushed_by(values),
+    )
 
 
 def thread_of(config: RunnableConfig | None) -> tuple[str, str]:
@@ -417,7 +493,7 @@ def _timestamp(text: Any) -> tuple[datetime, bool]:
     return timestamp, timestamp.isoformat() == text
 
 
-def _pushed(values: Any) -> Sequence[str]:
+def pushed_by(values: Any) -> Sequence[str]:
     """Return the nodes that the `Send` packets among channel values start."""
     packets = values.get(TASKS) if type(values) is dict else None
     if type(packets) is not list:

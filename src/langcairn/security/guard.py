@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from typing_extensions import override
 
 from langcairn.backends.base import (
+    AcquireLease,
     Backend,
     Clear,
     Commit,
@@ -26,9 +27,12 @@ from langcairn.backends.base import (
     FindWrites,
     FoundCheckpoint,
     Position,
+    ReleaseLease,
     Remove,
+    RenewLease,
     Request,
     Sweep,
+    Transaction,
 )
 from langcairn.errors import AccessDenied, InvalidInput
 from langcairn.running import arun, run
@@ -99,11 +103,13 @@ _ACTIONS: dict[type, Action] = {
     FindCheckpoints: Action.READ,
     FindWrites: Action.READ,
     FetchChunks: Action.READ,
-    Commit: Action.WRITE,
     Remove: Action.DELETE,
     FindOldChunks: Action.DELETE,
     Sweep: Action.DELETE,
     Clear: Action.DELETE,
+    AcquireLease: Action.WRITE,
+    RenewLease: Action.WRITE,
+    ReleaseLease: Action.WRITE,
 }
 _PAGE = 100  # [executions or checkpoints asked for at a time, where some may be passed over]
 
@@ -161,6 +167,13 @@ class GuardedBackend(Backend):
             return (yield from self._executions(who, request))
         if isinstance(request, FindCheckpoints) and request.execution_id is None:
             return (yield from self._checkpoints(who, request))
+        if isinstance(request, Transaction):
+            for commit in request.commits:
+                self._check_commit(who, commit)
+            return (yield request)
+        if isinstance(request, Commit):
+            self._check_commit(who, request)
+            return (yield request)
         action = _ACTIONS.get(type(request))
         if action is None:
             raise AccessDenied(f"a guard does not know {type(request).__name__}, and refuses it")
@@ -179,6 +192,11 @@ class GuardedBackend(Backend):
         if not isinstance(who, str) or not who:
             raise AccessDenied(f"it is not known who asks: {who!r} is no name")
         return who
+
+    def _check_commit(self, who: str, commit: Commit) -> None:
+        if commit.removals:
+            self._check(who, Action.DELETE, commit.execution_id)
+        self._check(who, Action.WRITE, commit.execution_id)
 
     def _check(self, who: str, action: Action, execution_id: str) -> None:
         if not self._allows(who, action, execution_id):

@@ -15,6 +15,7 @@ from langcairn.backends.base import (
     FindCheckpoints,
     FindWrites,
     FoundCheckpoint,
+    Transaction,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class StandingBefore(Backend):
         self.inner = inner
         self._outward: dict[type, Callable[[Any], Request]] = {
             Commit: self._commit,
+            Transaction: lambda one: Transaction([self._commit(part) for part in one.commits]),
             FindCheckpoints: self._query,
         }
         self._inward: dict[type, Callable[[Any, Any], object]] = {

@@ -10,6 +10,7 @@ subclass of each contract::
 
     class TestBackend(BackendContract): ...
     class TestExecutions(ExecutionsContract): ...
+    class TestBackend(BackendContract, TransactionContract): ...
     class TestStore(StoreContract): ...
     class TestSaver(SaverContract): ...
     class TestWorkflow(WorkflowContract): ...
@@ -20,6 +21,7 @@ The package needs pytest and hypothesis. For readable failures call
 """
 
 from langcairn.testing.backend import BackendContract
+from langcairn.testing.conditions import TransactionContract
 from langcairn.testing.executions import ExecutionsContract
 from langcairn.testing.figures import FiguresContract
 from langcairn.testing.saver import SaverContract
@@ -38,5 +40,6 @@ __all__ = [
     "SqliteStorage",
     "Storage",
     "StoreContract",
+    "TransactionContract",
     "WorkflowContract",
 ]

@@ -22,10 +22,13 @@ from langcairn.backends.base import (
     Position,
     Remove,
     Request,
+    Survey,
     Sweep,
 )
 from langcairn.errors import StaleEpoch, StoreClosed
+from langcairn.testing.conditions import ConditionalCommits
 from langcairn.testing.fixtures import Calling, Fixtures
+from langcairn.testing.leases import BackendLeases
 from langcairn.testing.rewrites import RewriteContract
 from langcairn.testing.rows import chunk_id, row, write
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from langcairn.testing.storage import Storage
 
 
-class BackendContract(RewriteContract, Fixtures):
+class BackendContract(RewriteContract, ConditionalCommits, BackendLeases, Fixtures):
     """What every `Backend` does with each request.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.
@@ -55,6 +58,20 @@ class BackendContract(RewriteContract, Fixtures):
             given, kept = getattr(stored, column), getattr(found, column)
             assert isinstance(kept, bytes)
             assert json.loads(kept) == json.loads(given)
+
+    # Surveys
+
+    def test_surveys_name_what_there_is(self, ask: Callable[[Request], Any]) -> None:
+        assert ask(Survey(deep=True)) == ([], [], [])
+        assert ask(Survey("run", deep=True)) == ([], [], [])
+        rows = [row("c1"), row("c2"), row("c1", namespace="a|b:c")]
+        ask(Commit("run", None, [(chunk_id(1), b"x")], rows, [write("t", 0)]))
+        ask(Commit("other", None, (), [row("c3", "other")]))
+        executions, keys, problems = ask(Survey(deep=True))
+        assert (list(executions), list(keys), list(problems)) == (["other", "run"], [], [])
+        executions, keys, problems = ask(Survey("run", deep=True))
+        assert (list(executions), list(problems)) == ([], [])
+        assert sorted(keys) == [("", "c1"), ("", "c2"), ("a|b:c", "c1")]
 
     # Commits
 

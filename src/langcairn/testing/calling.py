@@ -25,6 +25,11 @@ class Caller:
         self.target = target
         self._runner = runner
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the twins are called."""
+        return self._runner is not None
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         runner = self._runner
         if runner is None:

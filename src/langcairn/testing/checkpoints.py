@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.checkpoint.base import empty_checkpoint
 
-from langcairn.testing.forms import Form, form
+from langcairn.forms import Form, form
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

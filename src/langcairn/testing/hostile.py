@@ -183,7 +183,7 @@ class SaverUnderAttack(Fixtures):
 
         def plant(node: Any) -> None:
             state = json.dumps({"a": node}).encode()
-            storage.replace_column("thread", "", _ID, "state", state)
+            storage.forge_column("thread", "", _ID, "state", state)
 
         return plant
 
@@ -353,10 +353,10 @@ class SaverUnderAttack(Fixtures):
         for column in ("metadata", "graph"):
             plant(1)
             assert values_of(another(), _CONFIG) == {"a": 1}
-            storage.replace_column("thread", "", _ID, column, json.dumps({"x": [node]}).encode())
+            storage.forge_column("thread", "", _ID, column, json.dumps({"x": [node]}).encode())
             with pytest.raises(CorruptData):
                 another().get_tuple(_CONFIG)
-            storage.replace_column("thread", "", _ID, column, b'{"channel_versions": {}}')
+            storage.forge_column("thread", "", _ID, column, b'{"channel_versions": {}}')
 
     def test_a_pickle_is_named_unsafe(
         self, plant: Callable[[Any], None], another: Callable[[], Caller]
@@ -396,7 +396,7 @@ class SaverUnderAttack(Fixtures):
         put(saver, 1, {"a": 1})
         put(saver, 1, {"a": 1}, thread="intact")
         try:
-            storage.replace_column("thread", "", _ID, column, data)
+            storage.forge_column("thread", "", _ID, column, data)
         except ValueError:
             return  # the system keeps such bytes out by itself
         reader = another()
@@ -417,7 +417,7 @@ class SaverUnderAttack(Fixtures):
     ) -> None:
         for levels in (100, 400, 5000):
             deep = '{"$cairn": ["s", [' * levels + "1" + "]]}" * levels
-            storage.replace_column("thread", "", _ID, "state", f'{{"a": {deep}}}'.encode())
+            storage.forge_column("thread", "", _ID, "state", f'{{"a": {deep}}}'.encode())
             _load_or_refuse(another())
         # A page that names another sixteen times, on many levels: small to store, huge to expand.
         page = Payload(Kind.PAGE, b'["x"]')
@@ -452,7 +452,7 @@ class SaverUnderAttack(Fixtures):
         def check(node: Any, *, inside: bool) -> None:
             state = json.dumps({"a": node} if inside else node).encode()
             try:
-                storage.replace_column("thread", "", _ID, "state", state)
+                storage.forge_column("thread", "", _ID, "state", state)
             except ValueError:
                 return  # the database refuses it (jsonb has no NUL)
             store.backend = _Limited(backend, 500)

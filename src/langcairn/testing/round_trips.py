@@ -11,10 +11,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
 
 from langcairn.errors import InvalidInput
+from langcairn.forms import form
 from langcairn.testing.audit import audit
 from langcairn.testing.checkpoints import config_of, put, values_of
 from langcairn.testing.fixtures import Fixtures
-from langcairn.testing.forms import form
 from langcairn.testing.models import Mood
 from langcairn.testing.values import (
     KEPT_BETTER,
@@ -29,8 +29,8 @@ from langcairn.testing.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langcairn.forms import Form
     from langcairn.testing.calling import Caller
-    from langcairn.testing.forms import Form
     from langcairn.testing.storage import Storage
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from langcairn.testing.hostile import SaverUnderAttack
+from langcairn.testing.one_writer import SaverOneWriter
 from langcairn.testing.round_trips import RoundTrips
 from langcairn.testing.saver_crowds import SaverCrowds
 from langcairn.testing.saver_graphs import SaverGraphs
@@ -21,6 +22,7 @@ class SaverContract(
     SaverCrowds,
     RoundTrips,
     TwoWriters,
+    SaverOneWriter,
     SaverUnderAttack,
 ):
     """What every `CheckpointSaver` does, on whatever it stores.

@@ -12,11 +12,11 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
 from langcairn.errors import InvalidInput, UnsafeType, Unserializable
+from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.calling import Caller
 from langcairn.testing.checkpoints import config_of, facts_of, put, values_of
 from langcairn.testing.fixtures import Calling, Fixtures
-from langcairn.testing.forms import form
 from langcairn.testing.models import Address, Colour, Opaque, Person, Plan
 
 if TYPE_CHECKING:

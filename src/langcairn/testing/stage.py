@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from langcairn.forms import Names, form
 from langcairn.testing.checkpoints import config_of
-from langcairn.testing.forms import Names, form
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.types import PregelTask, StateSnapshot
 
+    from langcairn.forms import Form
     from langcairn.testing.calling import Caller
     from langcairn.testing.fixtures import Calling
-    from langcairn.testing.forms import Form
 
 _LIMIT = 30  # [s]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import checkpoint_id, config_of, numbers_of, put
-from langcairn.testing.forms import form
 from langcairn.testing.mutations import Mutation, mutations
 
 if TYPE_CHECKING:

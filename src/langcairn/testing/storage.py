@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self, cast
 
+import orjson
+
+from langcairn.backends.base import FindCheckpoints
 from langcairn.backends.memory import MemoryBackend
+from langcairn.checks import with_check
+from langcairn.errors import CorruptData
 from langcairn.store import CheckpointStore
 from langcairn.stores import SqliteCheckpointStore
 
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from langcairn.backends.base import Backend
+    from langcairn.backends.base import Backend, FoundCheckpoint
 
 
 class Storage(ABC):
@@ -27,10 +32,16 @@ class Storage(ABC):
     mistake in reading can't hide one in writing, and damage can be done.
 
     Attributes:
-        url: What another process opens with `langcairn.open_store`; None: none can.
+        url: What another process opens with `langcairn.open_store`, also when this storage was
+            closed; None: none can.
     """
 
     url: str | None = None
+
+    @property
+    def process_url(self) -> str | None:
+        """What another process opens while this storage is open; None: none can."""
+        return self.url
 
     def __init__(self) -> None:
         self._opened: list[CheckpointStore] = []
@@ -79,6 +90,23 @@ class Storage(ABC):
         Raises:
             ValueError: The system itself refuses to hold such bytes.
         """
+
+    def forge_column(
+        self, execution_id: str, namespace: str, id: str, column: str, data: bytes
+    ) -> None:
+        """Do as `replace_column`, and make the row's check anew, as whoever forges it would.
+
+        Raises:
+            ValueError: As `replace_column`.
+        """
+        query = FindCheckpoints(execution_id, namespace, id)
+        (found,) = cast("list[FoundCheckpoint]", self.backend.execute(query))
+        changes: dict[str, Any] = {"graph": b'{"v":4}', column: data}
+        row = found.row._replace(**changes)
+        with suppress(CorruptData, orjson.JSONDecodeError):  # then no check makes it readable
+            row = with_check(row, orjson.loads(row.state), orjson.loads(row.metadata))
+        self.replace_column(execution_id, namespace, id, column, data)
+        self.replace_column(execution_id, namespace, id, "graph", row.graph)
 
     def __enter__(self) -> Self:
         return self

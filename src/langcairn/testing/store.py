@@ -23,20 +23,22 @@ from langcairn.errors import (
     StoreClosed,
     Unserializable,
 )
+from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import config_of, put, values_of
-from langcairn.testing.fixtures import Calling, Fixtures
-from langcairn.testing.forms import form
+from langcairn.testing.fixtures import Calling
 from langcairn.testing.guards import GuardContract
 from langcairn.testing.models import Opaque, Person, Plan
 from langcairn.testing.secrets import SecretContract
+from langcairn.testing.store_conditions import StoreConditions
 from langcairn.testing.values import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langcairn.testing.calling import Caller
+    from langcairn.testing.fixtures import Calling
     from langcairn.testing.storage import Storage
 
 _TIME = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
@@ -50,7 +52,7 @@ def record(id: str = "c1", **fields: Any) -> Checkpoint:
     return Checkpoint(id=id, **given)
 
 
-class StoreContract(GuardContract, SecretContract, Fixtures):
+class StoreContract(StoreConditions, GuardContract, SecretContract):
     """What every `CheckpointStore` does.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.

@@ -237,12 +237,12 @@ class TwoWriters(Fixtures):
         check()
 
     def test_two_processes(self, storage: Storage) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
         ours = CheckpointSaver(storage.open())
         _fill(ours)
         process = multiprocessing.get_context("spawn").Process(
-            target=_prune_and_clear, args=(storage.url, _ROUNDS)
+            target=_prune_and_clear, args=(storage.process_url, _ROUNDS)
         )
         process.start()
         try:

@@ -16,9 +16,10 @@ from langcairn.langgraph.checkpointable import CheckpointableRunnable
 from langcairn.langgraph.config import CheckpointConfig
 from langcairn.langgraph.interval_saver import IntervalSaver
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.retention import keep_newest
 from langcairn.testing import scenes, scenes_delta
 from langcairn.testing.audit import CLEAN, audit
-from langcairn.testing.checkpoints import config_of, numbers_of, put
+from langcairn.testing.checkpoints import checkpoint_id, config_of, numbers_of, put
 from langcairn.testing.fixtures import Calling, Fixtures
 from langcairn.testing.stage import Stage, play
 from langcairn.testing.workflow_graphs import FAN_LOG, Journal, fan, loop, run_elsewhere
@@ -197,12 +198,12 @@ class Keeping(Fixtures):
         store = storage.open()
         saver = CheckpointSaver(store)
         waits = put(saver, 1, {"n": 1})
-        inner = put(saver, 2, {"n": 2}, namespace="node:task", parents={"": _id(1)})
+        inner = put(saver, 2, {"n": 2}, namespace="node:task", parents={"": checkpoint_id(1)})
         saver.put_writes(inner, [("__interrupt__", ["what?"])], "inner task")
         saver.put_writes(waits, [("__interrupt__", ["what?"])], "task")
         done = put(saver, 3, {"n": 3})
         saver.put_writes(done, [("__interrupt__", ["what?"])], "task")
-        put(saver, 4, {"n": 4}, namespace="node:done", parents={"": _id(3)})
+        put(saver, 4, {"n": 4}, namespace="node:done", parents={"": checkpoint_id(3)})
         for number in range(5, 10):
             put(saver, number, {"n": number}, parent=number - 1 if number > 5 else 3)
         store.run(_keep(store, 2))
@@ -215,8 +216,8 @@ class Keeping(Fixtures):
         for number in range(1, 9, 2):
             put(saver, number, {"n": number}, parent=number - 2 if number > 1 else None)
             call = f"node:{number}"
-            put(saver, number + 1, {"n": 0}, namespace=call, parents={"": _id(number)})
-            deeper = {"": _id(number), call: _id(number + 1)}
+            put(saver, number + 1, {"n": 0}, namespace=call, parents={"": checkpoint_id(number)})
+            deeper = {"": checkpoint_id(number), call: checkpoint_id(number + 1)}
             put(saver, number + 2, {"n": 0}, namespace=f"{call}|x:1", parents=deeper)
         store.run(_keep(store, 2))
         kept = {one.namespace for one in store.list("thread")}
@@ -230,7 +231,7 @@ class Keeping(Fixtures):
         for turn in range(1, 30, 10):
             put(saver, turn, {"n": turn})
             for step in range(turn + 1, turn + 5):
-                put(saver, step, {"n": step}, namespace="node", parents={"": _id(turn)})
+                put(saver, step, {"n": step}, namespace="node", parents={"": checkpoint_id(turn)})
         store.run(_keep(store, 2))
         found = list(saver.list({"configurable": {"thread_id": "thread", "checkpoint_ns": "node"}}))
         # The newest two, and the last before each kept checkpoint of the caller.
@@ -263,15 +264,7 @@ class Keeping(Fixtures):
 
 
 def _keep(store: Any, count: int) -> Any:
-    from langcairn.retention import keep_newest  # noqa: PLC0415 -- the only use
-
     return keep_newest(store.codec, "thread", count)
-
-
-def _id(number: int) -> str:
-    from langcairn.testing.checkpoints import checkpoint_id  # noqa: PLC0415 -- the only use
-
-    return checkpoint_id(number)
 
 
 class Resuming(Fixtures):
@@ -285,10 +278,13 @@ class Resuming(Fixtures):
     def test_after_a_kill(
         self, storage: Storage, runner: Any, tmp_path: Path, killed_at: str
     ) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
+        assert storage.open().list("thread") == []  # so that it exists
         journal = Journal(tmp_path / "journal")
-        assert run_elsewhere(storage.url, tmp_path / "journal", killed_at) == -signal.SIGKILL
+        assert (
+            run_elsewhere(storage.process_url, tmp_path / "journal", killed_at) == -signal.SIGKILL
+        )
         config = CheckpointConfig(storage.open(), max_checkpoints=None)
         runnable = CheckpointableRunnable(fan(journal.note), config, execution_id="thread")
         if killed_at == "right":
@@ -305,10 +301,11 @@ class Resuming(Fixtures):
     def test_an_interrupt_in_another_process(
         self, storage: Storage, calling: Calling, tmp_path: Path
     ) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
+        assert storage.open().list("thread") == []  # so that it exists
         journal = Journal(tmp_path / "journal")
-        assert run_elsewhere(storage.url, tmp_path / "journal", "", auto_save=False) == 0
+        assert run_elsewhere(storage.process_url, tmp_path / "journal", "", auto_save=False) == 0
         config = CheckpointConfig(storage.open())
         runnable = calling(CheckpointableRunnable(fan(journal.note), config, execution_id="thread"))
         (task,) = runnable.get_state().tasks
@@ -318,10 +315,11 @@ class Resuming(Fixtures):
         assert journal.lines()[4:] == ["ask", "ask"]
 
     def test_a_kill_while_checkpoints_are_held_back(self, storage: Storage, tmp_path: Path) -> None:
-        if storage.url is None:
+        if storage.process_url is None:
             pytest.skip("only this process can open it")
+        assert storage.open().list("thread") == []  # so that it exists
         journal = Journal(tmp_path / "journal")
-        killed = run_elsewhere(storage.url, tmp_path / "journal", "join", auto_save=False)
+        killed = run_elsewhere(storage.process_url, tmp_path / "journal", "join", auto_save=False)
         assert killed == -signal.SIGKILL
         config = CheckpointConfig(storage.open())
         runnable = CheckpointableRunnable(fan(journal.note), config, execution_id="thread")

@@ -1,27 +1,19 @@
-"""Graphs for tests of the workflow layer, and a process that runs one and is killed."""
+"""Graphs for tests of the workflow layer."""
 
 from __future__ import annotations
 
 import operator
-import os
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-from langcairn.langgraph.checkpointable import CheckpointableRunnable
-from langcairn.langgraph.config import CheckpointConfig
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_LIMIT = 30  # [s]
+    from pathlib import Path
 
 
 class Log(TypedDict, total=False):
@@ -102,38 +94,7 @@ def run_elsewhere(url: str, journal: Path, kill_at: str, *, auto_save: bool = Tr
     """
     arguments = [url, str(journal), kill_at, "auto" if auto_save else "interval"]
     return subprocess.run(  # noqa: S603 -- our own module, no shell
-        [sys.executable, "-m", "langcairn.testing.workflow_graphs", *arguments],
+        [sys.executable, "-m", "langcairn.testing.workflow_process", *arguments],
         timeout=60,
         check=False,
     ).returncode
-
-
-def _main(url: str, journal: str, kill_at: str, saving: str) -> None:
-    config = CheckpointConfig(url, auto_save=saving == "auto", max_checkpoints=None)
-    notes = Journal(Path(journal))
-
-    def note(name: str) -> None:
-        notes.note(name)
-        if name == kill_at:
-            if name == "right" and saving == "auto":
-                _wait_for_left(runnable)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    runnable = CheckpointableRunnable(fan(note), config, execution_id="thread")
-    with runnable:
-        runnable.invoke({"log": ["start"]})
-
-
-def _wait_for_left(runnable: CheckpointableRunnable) -> None:
-    """Wait until the other node of the step has finished, and that is stored."""
-    end = time.monotonic() + _LIMIT
-    while time.monotonic() < end:
-        found = runnable.saver.get_tuple({"configurable": {"thread_id": "thread"}})
-        if found and any(channel == "log" for _, channel, _ in found.pending_writes or ()):
-            return
-        time.sleep(0.01)
-    raise TimeoutError("the other node's output was not stored")
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

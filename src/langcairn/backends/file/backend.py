@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, cast
 
 from typing_extensions import override
 
-from langcairn.backends.base import Clear
+from langcairn.backends.base import Clear, Transaction, next_epoch
+from langcairn.backends.conditions import NO_LEASE, check_fence
 from langcairn.backends.file.catalog import Catalog
 from langcairn.backends.file.directory import Directory
+from langcairn.backends.file.layout import CommitEntry, LeaseEntry
 from langcairn.backends.file.logs import Logs
 from langcairn.backends.file.reads import Reads
 from langcairn.backends.file.system import check_system, translated
-from langcairn.backends.file.writes import Transaction
+from langcairn.backends.file.transactions import transact
+from langcairn.backends.file.writes import Frame
 from langcairn.backends.group_commit import GroupCommit, Ticket
 from langcairn.backends.retry import seconds
 from langcairn.backends.threaded import ThreadedBackend
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from langcairn.backends.base import Commit, Remove, Request, Sweep
+    from langcairn.backends.file.layout import Entry
     from langcairn.backends.file.log import Log
 
 _QUEUES = 64
@@ -101,6 +105,8 @@ class FileBackend(ThreadedBackend):
         """Answer requests to one execution, in one frame; if that fails, each for itself."""
         try:
             with translated(self._directory.path):
+                if isinstance(part[0], Transaction):
+                    return [transact(self._logs, part[0].commits)]
                 return self._clear(part) if isinstance(part[0], Clear) else self._change(part)
         except Exception as error:  # noqa: BLE001 -- handed to the caller of that request
             if len(part) == 1:
@@ -108,8 +114,28 @@ class FileBackend(ThreadedBackend):
         return [outcome for request in part for outcome in self._outcomes([request])]
 
     def _clear(self, part: Sequence[Request]) -> Sequence[object]:
-        existed = self._logs.remove(self._directory.path_of(_execution(part[0])))
-        return [existed, *(False for _ in part[1:])]
+        return [self._clear_one(cast("Clear", clear)) for clear in part]
+
+    def _clear_one(self, clear: Clear) -> bool:
+        id = clear.execution_id
+        path = self._directory.path_of(id)
+        with self._logs.removing(path) as log:
+            if log is None:
+                check_fence(id, NO_LEASE.now(), clear.fence)
+                return False
+            check_fence(id, log.lease.now(), clear.fence)
+            if clear.fence is None:
+                self._directory.take_away(path)
+                return not log.is_empty
+            with self._logs.making(path, id, replace=True) as emptied:
+                entries: list[Entry] = [
+                    CommitEntry.of(next_epoch(log.epoch)),
+                    LeaseEntry._make(log.lease),
+                ]
+                emptied.index.apply(entries, emptied.data_at)
+                emptied.append(entries, [])
+                self._logs.sync(emptied)
+        return True
 
     def _change(self, part: Sequence[Request]) -> Sequence[object]:
         execution_id = _execution(part[0])
@@ -126,7 +152,7 @@ class FileBackend(ThreadedBackend):
 
     def _append(self, log: Log, part: Sequence[Request]) -> Sequence[object]:
         with log.lock:
-            outcomes = Transaction(log).run(part)
+            outcomes = Frame(log).run(part)
         # Not under the lock: other threads may read meanwhile, as other processes do.
         self._logs.sync(log)
         return outcomes
@@ -176,15 +202,19 @@ class _CommitsByExecution(GroupCommit["Request", object]):
 
 def _parts(requests: Sequence[Request]) -> Iterator[list[int]]:
     """Yield the numbers of requests that go together: to one execution, to change or clear it."""
-    by_execution: dict[str, list[int]] = {}
+    together: dict[object, list[int]] = {}
     for number, request in enumerate(requests):
-        by_execution.setdefault(_execution(request), []).append(number)
-    for numbers in by_execution.values():
+        key = number if isinstance(request, Transaction) else _execution(request)
+        together.setdefault(key, []).append(number)
+    for numbers in together.values():
         for _, part in groupby(numbers, lambda number: isinstance(requests[number], Clear)):
             yield list(part)
 
 
 def _execution(request: Request) -> str:
+    """Return the execution that a request changes; of a transaction the first one."""
+    if isinstance(request, Transaction):
+        return request.commits[0].execution_id
     return cast("Commit | Remove | Sweep | Clear", request).execution_id
 
 

@@ -55,13 +55,17 @@ class Catalog:
         self._executions: dict[str, str] = {}  # by file name: one means the other, for ever
         self._seen: dict[str, _Seen] = {}  # by file name
 
-    def executions(self, query: FindExecutions) -> list[str]:
+    def executions(self, query: FindExecutions, problems: list[str] | None = None) -> list[str]:
         """Return the ids of executions in a range, in ascending order.
 
         No log is opened whose name shows that it isn't in the range, and none twice.
 
+        Args:
+            query: The range.
+            problems: Takes what is wrong with logs whose id is unreadable.
+
         Raises:
-            CorruptData: That of a log is unreadable.
+            CorruptData: The id of a log is unreadable, and there is no ``problems``.
         """
         after, before = query.after, query.before
         names = self._names()
@@ -70,7 +74,7 @@ class Catalog:
             common = commonprefix((after, before))  # noqa: RUF071 -- these are no paths
             words = words_of(common)
             names = names[bisect_left(names, words) : bisect_left(names, f"{words}\x7f")]
-        ids = [id for name in names if (id := self._execution(name)) is not None]
+        ids = [id for name in names if (id := self._execution(name, problems)) is not None]
         found = sorted(id for id in ids if after < id and (before is None or id < before))
         return found if query.limit is None else found[: max(query.limit, 0)]
 
@@ -87,13 +91,20 @@ class Catalog:
             self._listed = _Names(stamp, names)
         return self._listed.names
 
-    def _execution(self, name: str) -> str | None:
+    def _execution(self, name: str, problems: list[str] | None) -> str | None:
         """Return the id of the execution whose log has a name; None if it was cleared meanwhile."""
         known = self._executions.get(name)
         if known is None:
             try:
                 log = Log.open(self._logs.directory.named(name))
             except FileNotFoundError:
+                return None
+            except CorruptData as error:
+                if problems is None:
+                    raise
+                problems.append(str(error))
+                return None
+            if log.is_empty():
                 return None
             known = self._executions[name] = log.header.execution_id
         return known

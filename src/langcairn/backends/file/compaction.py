@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langcairn.backends.file.layout import CommitEntry
+from langcairn.backends.conditions import NO_LEASE
+from langcairn.backends.file.layout import CommitEntry, LeaseEntry
 from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from langcairn.backends.file.index import Index, Span
+    from langcairn.backends.file.layout import Entry
     from langcairn.backends.file.log import Log
 
 _FRAME = 1 << 20
 """About the size of the data in one frame, which is held in memory. [bytes]"""
 
 
-def frames_of(log: Log) -> Iterator[tuple[CommitEntry, list[bytes]]]:
+def frames_of(log: Log) -> Iterator[tuple[Entry, list[bytes]]]:
     """Yield entry and blobs for each of the frames that hold what is live in a log.
 
     Blobs are copied as they are, with their checks: what is damaged stays so, and is found by
@@ -37,6 +39,8 @@ def frames_of(log: Log) -> Iterator[tuple[CommitEntry, list[bytes]]]:
     yield entry, blobs
     if entry.epoch != log.index.epoch:
         yield CommitEntry.of(log.index.epoch), []
+    if log.index.lease != NO_LEASE:
+        yield LeaseEntry._make(log.index.lease), []
 
 
 def _live(index: Index) -> Iterator[tuple[int, str, tuple[Any, ...], Span]]:

@@ -4,6 +4,7 @@
 
     DIRECTORY/logs/thread-1-5f0c…e2.cairn    one for each execution
     DIRECTORY/unfinished/…                   not a log yet, or no longer
+    DIRECTORY/transactions/…                 decisions, see `langcairn.backends.file.transactions`
 
 A file comes into ``logs`` complete and synced, by a link or a rename, and leaves by a rename: a
 crash leaves all of it or nothing.
@@ -20,11 +21,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from langcairn.backends.file.log import Log
 from langcairn.backends.file.system import Descriptor, sync_directory, try_lock
 from langcairn.errors import StoreMisconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SUFFIX = ".cairn"
 
@@ -40,6 +42,35 @@ def words_of(execution_id: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", execution_id.lower())[:40].strip("-")
 
 
+class Decision:
+    """The file that says that a transaction counts, complete and synced, but for its name.
+
+    Args:
+        unfinished: Where it is.
+        path: Where it counts.
+        fsync: Whether it must survive a loss of power.
+    """
+
+    def __init__(self, unfinished: Path, path: Path, *, fsync: bool) -> None:
+        self._unfinished = unfinished
+        self._path = path
+        self._fsync = fsync
+
+    def make(self) -> None:
+        """Make the decision."""
+        self._unfinished.rename(self._path)
+        if self._fsync:
+            sync_directory(self._path.parent)
+
+    def is_made(self) -> bool:
+        """Tell whether it was made, as far as is known."""
+        return self._path.exists()
+
+    def forget(self) -> None:
+        """Remove the file; no log needs it any more."""
+        self._path.unlink()
+
+
 class Directory:
     """A store's directory, which is made when something is stored.
 
@@ -52,6 +83,7 @@ class Directory:
         self.path = path
         self._logs = path / "logs"
         self._unfinished = path / "unfinished"
+        self._transactions = path / "transactions"
         self._fsync = fsync
         self._tidied = False
 
@@ -125,6 +157,26 @@ class Directory:
         self.sync()
         gone.unlink()
 
+    def prepare_decision(self, transaction: str, names: Sequence[str]) -> Decision:
+        """Prepare the file that says that a transaction counts.
+
+        Args:
+            transaction: Its name.
+            names: Of the logs that take part.
+        """
+        self._prepare()
+        if not self._transactions.is_dir():
+            self._transactions.mkdir(exist_ok=True)
+            if self._fsync:
+                sync_directory(self.path)
+        unfinished = self._unfinished / f"{transaction}{SUFFIX}"
+        file = Descriptor.of_new(unfinished)
+        content = "".join(f"{name}\n" for name in names).encode()
+        file.write(0, blake2b(content, digest_size=16).hexdigest().encode() + b"\n" + content)
+        if self._fsync:
+            os.fdatasync(file.fd)
+        return Decision(unfinished, self._transactions / transaction, fsync=self._fsync)
+
     def sync(self) -> None:
         """Make the names of logs survive a loss of power."""
         if self._fsync:
@@ -145,7 +197,28 @@ class Directory:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Remove unfinished files that nobody is at work on."""
+        """Remove what dead processes left."""
+        self._tidy_unfinished()
+        with suppress(FileNotFoundError), os.scandir(self._transactions) as entries:
+            for entry in entries:
+                if time.time() - entry.stat().st_mtime > _ABANDONED:
+                    self._tidy_decision(Path(entry.path))
+
+    def _tidy_decision(self, decision: Path) -> None:
+        """Remove a decision that no log needs any more."""
+        check, *names = decision.read_text(errors="replace").split("\n")[:-1] or [""]
+        content = "".join(f"{name}\n" for name in names).encode(errors="replace")
+        if check != blake2b(content, digest_size=16).hexdigest():
+            return  # not ours
+        for name in names:
+            with suppress(FileNotFoundError):
+                log = Log.open(self._logs / name)
+                log.catch_up()
+                if log.prepared == decision.name:
+                    return
+        decision.unlink(missing_ok=True)
+
+    def _tidy_unfinished(self) -> None:
         with os.scandir(self._unfinished) as entries:
             for entry in entries:
                 if not entry.name.endswith(SUFFIX):

@@ -7,9 +7,11 @@ from heapq import merge
 from typing import TYPE_CHECKING, NamedTuple
 
 from langcairn.backends.base import ChunkId
+from langcairn.backends.conditions import NO_LEASE, Deadline
 from langcairn.backends.file.layout import (
     CommitEntry,
     Damaged,
+    LeaseEntry,
     RemoveEntry,
     SweepEntry,
 )
@@ -61,12 +63,14 @@ class Index:
 
     Attributes:
         epoch: The execution's.
+        lease: The lease on it.
         chunks: Id to where it is.
         live: The bytes that a log with nothing else in it would have, about.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.lease = NO_LEASE
         self.chunks: dict[ChunkId, StoredChunk] = {}
         self.live = 0
         self._checkpoints: dict[str, dict[str, StoredCheckpoint]] = {}  # by namespace and id
@@ -90,7 +94,9 @@ class Index:
                     data_at = self._commit(entry, data_at)
                 elif isinstance(entry, RemoveEntry):
                     self._remove(entry)
-                else:
+                elif isinstance(entry, LeaseEntry):
+                    self.lease = Deadline._make(entry)
+                elif isinstance(entry, SweepEntry):
                     self._sweep(entry)
         except (ValueError, TypeError, KeyError) as error:
             raise Damaged(f"the index of a frame has unknown content: {error}") from error
@@ -155,6 +161,11 @@ class Index:
         """Return how many things are stored, as a measure of what the index costs in memory."""
         rows = sum(map(len, self._checkpoints.values()))
         return rows + len(self.chunks) + sum(map(len, self._writes.values()))
+
+    def newest(self, namespace: str) -> str | None:
+        """Return the highest id of a namespace's checkpoints."""
+        ids = self._order.get(namespace)
+        return ids[-1] if ids else None
 
     def checkpoint(self, namespace: str, id: str) -> StoredCheckpoint | None:
         """Return where a checkpoint is."""

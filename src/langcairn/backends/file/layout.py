@@ -91,11 +91,32 @@ class SweepEntry(NamedTuple):
     chunks: list[str]
 
 
-Entry = CommitEntry | RemoveEntry | SweepEntry
-_KINDS: dict[int, type[CommitEntry | RemoveEntry | SweepEntry]] = {
+class LeaseEntry(NamedTuple):
+    """The lease on the execution, from here on; as in `conditions.Deadline`."""
+
+    token: int
+    owner: str | None
+    until: int
+    ttl: int
+
+
+class PreparedEntry(NamedTuple):
+    """What begins a frame that is part of a transaction of several executions.
+
+    It counts if the transaction was decided, or if another frame follows.
+    """
+
+    transaction: str
+    """Names the file that decides."""
+
+
+Entry = CommitEntry | RemoveEntry | SweepEntry | LeaseEntry | PreparedEntry
+_KINDS: dict[int, type[Entry]] = {
     1: CommitEntry,
     2: RemoveEntry,
     3: SweepEntry,
+    4: LeaseEntry,
+    5: PreparedEntry,
 }
 _NUMBERS = {kind: number for number, kind in _KINDS.items()}
 
@@ -205,7 +226,9 @@ def parse_index(log_id: bytes, frame: Frame, data: bytes) -> list[Entry] | None:
             _KINDS[number](*fields) for number, *fields in ormsgpack.unpackb(index)
         ]
         sizes = [size for entry in entries for size in blob_sizes(entry)]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+        if not all(e.transaction.isalnum() for e in entries if isinstance(e, PreparedEntry)):
+            raise Damaged("the index of a frame names no transaction")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise Damaged(f"the index of a frame has unknown content: {error}") from error
     if not all(type(size) is int and size >= CHECK_BYTES for size in sizes):
         raise Damaged("the index of a frame has impossible sizes")

@@ -14,6 +14,7 @@ from langcairn.backends.file.layout import (
     LONGEST_HEADER,
     TRAILER_BYTES,
     Damaged,
+    PreparedEntry,
     blob_sizes,
     pack_frame,
     parse_checkpoint,
@@ -46,6 +47,11 @@ _BLOCK = 4 << 10  # [bytes]
 _WORTH_COMPACTING = 256 << 10  # [bytes]
 
 
+def decision_of(path: Path, transaction: str) -> Path:
+    """Return the file which, if it exists, says that a transaction on a log counts."""
+    return path.parent.parent / "transactions" / transaction
+
+
 class Log:
     """An open log with its index.
 
@@ -58,6 +64,7 @@ class Log:
         index: What is where in the frames up to `end`.
         end: Where the next frame goes.
         damage: What makes everything behind `end` unreadable, if something does.
+        prepared: The transaction that the last frame is part of, if it is of one.
         usable: False while the index is being changed, and if that was interrupted: then the file
             has to be opened again.
         is_synced: All frames survive a loss of power, as far as is known here.
@@ -72,6 +79,7 @@ class Log:
         self.index = Index()
         self.end = header.size
         self.damage: CorruptData | None = None
+        self.prepared: str | None = None
         self.usable = True
         self.is_synced = False
         # Reentrant: a signal handler may read from the store while this very thread holds it.
@@ -79,6 +87,7 @@ class Log:
         self.is_named = False
         self._scanned = False
         self._torn = b""  # what begins the unfinished frame at the end, once that was judged
+        self._is_undecided = False  # whether a whole frame at the end awaits its transaction
 
     @classmethod
     def open(cls, path: Path) -> Log:
@@ -127,6 +136,7 @@ class Log:
         return self.file.read(self.end, FRAME_HEADER_BYTES)
 
     def _take_frames(self) -> None:
+        self._is_undecided = False
         window = _Window(self.file)
         last: tuple[Frame, Sequence[Entry]] | None = None
         offset = self.end
@@ -138,7 +148,34 @@ class Log:
         # A frame is begun only when the one before it is whole, so that only the last can be
         # torn. The content of the others isn't read here; what reads it compares its check.
         if last is not None and self._is_whole(window, *last):
-            self._take(*last)
+            self._is_undecided = not self._is_decided(last[1])
+            if not self._is_undecided:
+                self._take(*last)
+
+    def _is_decided(self, entries: Sequence[Entry]) -> bool:
+        """Tell whether the last frame counts, which may be part of a transaction."""
+        if not entries or not isinstance(entries[0], PreparedEntry):
+            return True
+        return decision_of(self.path, entries[0].transaction).exists()
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing was ever stored, without reading all frames.
+
+        So it is with what is left of a transaction that began the log and wasn't decided.
+        """
+        start = self.header.size
+        if _is_zero(self.file.read(start, FRAME_HEADER_BYTES)):
+            return True
+        window = _Window(self.file)
+        try:
+            first = self._frame_at(window, start)
+            return (
+                first is not None
+                and not self._is_decided(first[1])
+                and self._frame_at(window, first[0].end) is None
+            )
+        except CorruptData:
+            return False
 
     def _frame_at(self, window: _Window, start: int) -> tuple[Frame, Sequence[Entry]] | None:
         header = window.read(start, FRAME_HEADER_BYTES)
@@ -171,6 +208,8 @@ class Log:
         self.end = frame.end
         self.is_synced = False
         self._torn = b""
+        first = entries[0] if entries else None
+        self.prepared = first.transaction if isinstance(first, PreparedEntry) else None
 
     # Contents. The lock isn't needed: what is written never changes.
 
@@ -240,7 +279,7 @@ class Log:
         extent = FRAME_HEADER_BYTES if frame is None else frame.end - frame.start
         if self._has_frame_behind(self.end + (1 if frame is None else extent)):
             self.damage = self._corrupt(self.end, "damage, and commits that follow it")
-        elif not _is_zero(beginning) and not self._is_torn(extent):
+        elif not (_is_zero(beginning) or self._is_undecided or self._is_torn(extent)):
             self.damage = self._corrupt(self.end, "damage in the last commit")
         else:
             self._torn = beginning
@@ -277,8 +316,12 @@ class Log:
         The writer's lock must be held: what another one is writing would look the same.
         """
         if self._torn:
-            os.ftruncate(self.file.fd, self.end)
-            self._torn = b""
+            self.cut_at(self.end)
+
+    def cut_at(self, end: int) -> None:
+        """Remove what stands behind a place. The writer's lock must be held."""
+        os.ftruncate(self.file.fd, end)
+        self._torn = b""
 
     # Writing
 

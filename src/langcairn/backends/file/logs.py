@@ -9,13 +9,14 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from langcairn.backends.conditions import NO_LEASE, Deadline
 from langcairn.backends.file.compaction import frames_of
 from langcairn.backends.file.layout import LOG_ID_BYTES, pack_log_header, parse_log_header
 from langcairn.backends.file.log import Log
 from langcairn.backends.file.system import Descriptor, locked
-from langcairn.errors import CairnError, CorruptData
+from langcairn.errors import CairnError, CorruptData, StoreMisconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,14 @@ for the writer to be done."""
 # What stays open between requests: a descriptor, and about 350 bytes for each thing in its index.
 _MOST_OPEN = 128  # [logs]
 _MOST_INDEXED = 200_000  # [checkpoints, writes and chunks]
+
+
+class Removable(NamedTuple):
+    """What is known of a log that is to be removed; little, if it is damaged."""
+
+    epoch: int
+    lease: Deadline
+    is_empty: bool
 
 
 class Logs:
@@ -114,13 +123,14 @@ class Logs:
                 self._keep(log)
             return log
 
-    def _opened(self, path: Path, *, writable: bool = False) -> Log | None:
+    def _opened(self, path: Path, *, writable: bool = False, alone: bool = False) -> Log | None:
         """Return the log that is at a path now."""
         try:
             stat = path.stat()
             log = self._open.get(path.name)
             if (
                 log is None
+                or alone
                 or not log.usable
                 or log.inode != (stat.st_dev, stat.st_ino)
                 or (writable and not log.file.writable)
@@ -132,7 +142,8 @@ class Logs:
             with self._open_lock:
                 self._open.pop(path.name, None)
             return None
-        self._keep(log)
+        if not alone:
+            self._keep(log)
         return log
 
     def _open_anew(self, path: Path) -> Log:
@@ -162,15 +173,20 @@ class Logs:
     # Writing
 
     @contextmanager
-    def for_writing(self, path: Path) -> Iterator[Log | None]:
+    def for_writing(self, path: Path, *, alone: bool = False) -> Iterator[Log | None]:
         """Lock a log, and hand it over with a sound end; None if there is none.
+
+        Args:
+            path: Where it is.
+            alone: Whether to open it for this once, so that its lock also keeps out other threads,
+                which share the log that stays open.
 
         Raises:
             StoreUnavailable: Another process holds the lock.
             CorruptData: It is damaged; what would be appended to it might be lost.
         """
         deadline = self._deadline()
-        while (log := self._opened(path, writable=True)) is not None:
+        while (log := self._opened(path, writable=True, alone=alone)) is not None:
             with locked(log.file, deadline):
                 if not log.file.is_at(path):
                     continue  # it was compacted or cleared while we waited
@@ -202,6 +218,16 @@ class Logs:
         Raises:
             FileExistsError: Another process was faster (if nothing is to be replaced).
         """
+        with self.beginning(path, execution_id) as (log, unfinished):
+            yield log
+            if log.end > log.header.size:
+                self.directory.place(unfinished, path, replace=replace)
+                log.is_named = True
+                self._keep(log)
+
+    @contextmanager
+    def beginning(self, path: Path, execution_id: str) -> Iterator[tuple[Log, Path]]:
+        """Make a log without a name, and hand over where it is; there it is removed at the end."""
         unfinished = self.directory.unfinished(path)
         file = Descriptor.of_new(unfinished)
         try:
@@ -209,12 +235,7 @@ class Logs:
             with locked(file, self._deadline()):
                 header = pack_log_header(execution_id, secrets.token_bytes(LOG_ID_BYTES))
                 file.write(0, header)
-                log = Log(path, file, parse_log_header(header))
-                yield log
-                if log.end > log.header.size:
-                    self.directory.place(unfinished, path, replace=replace)
-                    log.is_named = True
-                    self._keep(log)
+                yield Log(path, file, parse_log_header(header)), unfinished
         finally:
             with suppress(OSError):
                 unfinished.unlink()
@@ -235,19 +256,30 @@ class Logs:
                 new.append([entry], blobs)
             self.sync(new)
 
-    def remove(self, path: Path) -> bool:
-        """Remove a log, also a damaged one. Returns whether there was one."""
+    @contextmanager
+    def removing(self, path: Path) -> Iterator[Removable | None]:
+        """Lock a log that is to be removed, also a damaged one; None if there is none."""
         deadline = self._deadline()
         while True:
             try:
                 file = Descriptor.of(path)
             except (FileNotFoundError, NotADirectoryError):
                 self.directory.explain_absence()
-                return False
+                yield None
+                return
             with locked(file, deadline):
                 if file.is_at(path):
-                    self.directory.take_away(path)
-                    return True
+                    yield self._removable(path)
+                    return
+
+    def _removable(self, path: Path) -> Removable:
+        try:
+            log = self._open_anew(path)
+            log.judge()
+        except (CorruptData, StoreMisconfigured):
+            return Removable(0, NO_LEASE, is_empty=False)
+        index = log.index
+        return Removable(index.epoch, index.lease, is_empty=not index.epoch and log.damage is None)
 
     def _deadline(self) -> float:
         return time.monotonic() + self._busy_timeout

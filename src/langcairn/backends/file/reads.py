@@ -14,6 +14,8 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Survey,
+    Surveyed,
     writes_order,
 )
 from langcairn.backends.file.layout import microseconds
@@ -64,6 +66,7 @@ class Reads:
             Ping: measuring.ping,
             Measure: measuring.all,
             MeasureExecutions: measuring.by_execution,
+            Survey: self._survey,
         }
 
     def answer(self, request: Request) -> object:
@@ -136,6 +139,16 @@ class Reads:
             if log is None:
                 return []
             return [id for id, chunk in log.index.chunks.items() if chunk.epoch < query.epoch]
+
+    def _survey(self, survey: Survey) -> Surveyed:
+        problems: list[str] = []
+        if survey.execution_id is None:
+            return Surveyed(self._catalog.executions(FindExecutions(), problems), [], problems)
+        with self._logs.reading(self._logs.directory.path_of(survey.execution_id)) as log:
+            if log is None:
+                return Surveyed([], [], problems)
+            found = [(stored.namespace, stored.id) for stored in log.index.checkpoints()]
+            return Surveyed([], found, problems)
 
 
 def _matching(log: Log, query: FindCheckpoints) -> Iterator[StoredCheckpoint]:

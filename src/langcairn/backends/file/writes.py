@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from langcairn.backends.base import Commit, Remove, Rewrite, Sweep, next_epoch
+from langcairn.backends.base import (
+    AcquireLease,
+    Commit,
+    ReleaseLease,
+    Remove,
+    RenewLease,
+    Rewrite,
+    Sweep,
+    next_epoch,
+)
+from langcairn.backends.conditions import (
+    Deadline,
+    acquired,
+    check_commit,
+    check_fence,
+    ended,
+    is_valid,
+    renewed,
+)
 from langcairn.backends.file.layout import (
     CommitEntry,
+    LeaseEntry,
+    PreparedEntry,
     RemoveEntry,
     SweepEntry,
     microseconds,
@@ -28,7 +48,7 @@ if TYPE_CHECKING:
     RowT = TypeVar("RowT", CheckpointRow, WriteRow)
 
 
-class Transaction:
+class Frame:
     """Requests to one execution that are answered in turn and become one frame.
 
     Each sees what those before it did: entries go into the log's index at once. The caller holds
@@ -39,6 +59,7 @@ class Transaction:
         self._log = log
         self._entries: list[Entry] = []
         self._blobs: list[bytes] = []
+        self._versions: dict[tuple[str, str], int] = {}  # of what can't be read yet
         self._data_at = log.data_at
 
     def run(self, requests: Sequence[Request]) -> list[object]:
@@ -59,17 +80,7 @@ class Transaction:
 
     def _outcome(self, request: Request) -> object:
         try:
-            match request:
-                case Commit():
-                    return self._commit(request)
-                case Remove():
-                    return self._remove(request)
-                case Sweep():
-                    return self._sweep(request)
-                case Rewrite():
-                    self._rewrite(request)
-                    return None
-            raise TypeError(type(request).__name__)
+            return _HANDLERS[type(request)](self, request)
         except CairnError as error:
             return error
 
@@ -79,13 +90,45 @@ class Transaction:
         self._blobs += blobs
         self._data_at += sum(map(len, blobs))
 
+    def prepare(self, commit: Commit, transaction: str) -> int:
+        """Make a commit that is a part of a transaction of several executions, in the index only.
+
+        Returns:
+            Its answer.
+
+        Raises:
+            CairnError: It is refused, and the log is of no more use.
+        """
+        self._log.usable = False
+        self._add(PreparedEntry(transaction))
+        return self._commit(commit)
+
+    def append(self) -> None:
+        """Append what was prepared to the log, without syncing it.
+
+        Raises:
+            OSError: Nothing was kept.
+        """
+        self._log.append(self._entries, self._blobs)
+
     def _commit(self, commit: Commit) -> int:
         index = self._log.index
-        if commit.epoch is not None and commit.epoch != index.epoch:
-            raise StaleEpoch(f"execution {commit.execution_id!r} has left epoch {commit.epoch}")
-        entry = CommitEntry.of(index.epoch or next_epoch())
+        expired = self._check(commit)
+        if expired or commit.removals:
+            # What can't be stored must show before anything is changed.
+            for row in commit.checkpoints:
+                pack_checkpoint(row)
+            for write in commit.writes:
+                pack_write(write)
+        if expired:
+            self._end_lease()
+        epoch = index.epoch or next_epoch()
+        if commit.removals:
+            epoch = next_epoch(index.epoch)
+            self._add(RemoveEntry(epoch, list(commit.removals)))
+        entry = CommitEntry.of(epoch)
         if self._replaces(commit):
-            entry = CommitEntry.of(next_epoch(index.epoch))
+            entry = CommitEntry.of(next_epoch(epoch))
         blobs = [
             *self._chunks(commit, entry),
             *self._checkpoints(commit, entry),
@@ -94,6 +137,37 @@ class Transaction:
         if blobs or entry.again or not index.epoch:
             self._add(entry, blobs)
         return entry.epoch
+
+    def _check(self, commit: Commit) -> bool:
+        """Refuse a commit whose conditions aren't met. Returns whether a lease is to be ended."""
+        index = self._log.index
+        expired = check_fence(commit.execution_id, index.lease.now(), commit.fence)
+        if commit.epoch is not None and commit.epoch != index.epoch:
+            raise StaleEpoch(f"execution {commit.execution_id!r} has left epoch {commit.epoch}")
+        if commit.is_conditional:
+            check_commit(commit, self)
+        return expired
+
+    def version(self, namespace: str, id: str) -> int | None:
+        """Return the version of a checkpoint; None if there is none.
+
+        Raises:
+            CorruptData: It can't be read.
+        """
+        stored = self._log.index.checkpoint(namespace, id)
+        if stored is None:
+            return None
+        if not self._is_new(stored.span):
+            return self._log.checkpoint(stored).version
+        return self._versions[namespace, id]
+
+    def newest(self, namespace: str) -> str | None:
+        """Return the highest id of a namespace's checkpoints."""
+        return self._log.index.newest(namespace)
+
+    def holds(self, row: CheckpointRow) -> bool:  # noqa: ARG002 -- see conditions.Stored
+        """Return False: no commit comes again, as what isn't acknowledged here wasn't made."""
+        return False
 
     def _replaces(self, commit: Commit) -> bool:
         """Tell whether a commit replaces a state or value, whose references then are gone."""
@@ -136,6 +210,7 @@ class Transaction:
                 entry.again.append(id)
 
     def _checkpoints(self, commit: Commit, entry: CommitEntry) -> Iterator[bytes]:
+        self._versions.update(((row.namespace, row.id), row.version) for row in commit.checkpoints)
         for (namespace, id), row in {(r.namespace, r.id): r for r in commit.checkpoints}.items():
             blob = seal(pack_checkpoint(row))
             entry.checkpoints.append((namespace, id, microseconds(row.timestamp), len(blob)))
@@ -153,10 +228,13 @@ class Transaction:
             yield blob
 
     def _remove(self, remove: Remove) -> int | None:
-        epoch = self._log.index.epoch
-        if not epoch:
+        index = self._log.index
+        expired = check_fence(remove.execution_id, index.lease.now(), remove.fence)
+        if not index.epoch:
             return None
-        entry = RemoveEntry(next_epoch(epoch), list(remove.checkpoints))
+        if expired:
+            self._end_lease()
+        entry = RemoveEntry(next_epoch(index.epoch), list(remove.checkpoints))
         self._add(entry)
         return entry.epoch
 
@@ -199,3 +277,37 @@ class Transaction:
         if gone:
             self._add(SweepEntry(list(gone)))
         return True
+
+    def _acquire(self, request: AcquireLease) -> int:
+        index = self._log.index
+        lease = acquired(index.lease.now(), request)
+        if not index.epoch:
+            self._add(CommitEntry.of(next_epoch()))
+        self._add(LeaseEntry._make(Deadline.of(lease)))
+        return lease.token
+
+    def _renew(self, request: RenewLease) -> None:
+        lease = renewed(self._log.index.lease.now(), request)
+        self._add(LeaseEntry._make(Deadline.of(lease)))
+
+    def _release(self, request: ReleaseLease) -> bool:
+        if not is_valid(self._log.index.lease.now(), request.token):
+            return False
+        self._end_lease()
+        return True
+
+    def _end_lease(self) -> None:
+        over = Deadline.of(ended(self._log.index.lease.now()))
+        self._add(LeaseEntry._make(over))
+
+
+_HANDLERS: dict[type, Callable[[Frame, Any], object]] = {
+    Commit: Frame._commit,  # noqa: SLF001 -- of this module, as are those below
+    Remove: Frame._remove,  # noqa: SLF001
+    Sweep: Frame._sweep,  # noqa: SLF001
+    Rewrite: Frame._rewrite,  # noqa: SLF001
+    AcquireLease: Frame._acquire,  # noqa: SLF001
+    RenewLease: Frame._renew,  # noqa: SLF001
+    ReleaseLease: Frame._release,  # noqa: SLF001
+}
+"""Not bound to a frame: it would be in a circle of references, and keep its log open."""

@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from langcairn.backends.async_group_commit import AsyncGroupCommit
-from langcairn.backends.base import Backend, Commit
+from langcairn.backends.base import Backend, Commit, Transaction
+from langcairn.backends.conditions import attempts
 from langcairn.backends.group_commit import GroupCommit
 from langcairn.backends.measures import Load, together
-from langcairn.backends.postgres.commits import commit_all
+from langcairn.backends.postgres.commits import commit_all, transact
 from langcairn.backends.postgres.lenders import Lenders
 from langcairn.backends.postgres.options import whole_number
 from langcairn.backends.postgres.queries import answer
@@ -26,7 +27,7 @@ from langcairn.errors import StoreClosed
 from langcairn.observing import clock, spent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from langcairn.backends.base import Request
@@ -129,8 +130,11 @@ class PostgresBackend(Backend):
         if isinstance(request, Commit):
             # Commits of an execution lock its row: in different lanes they would only wait there.
             lane = self._commits[hash(request.execution_id) % self._lanes]
-            return self._retry.call(lambda left: lane.submit(_Asked(request, self._until(left))))
-        plan = partial(answer, self._schema.tables, request)
+            tries = attempts(request)
+            return self._retry.call(
+                lambda left: lane.submit(_Asked(next(tries), self._until(left)))
+            )
+        plan = self._plan(request)
         return self._retry.call(lambda left: self._run(plan(), self._until(left)))
 
     def execute_all(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: D102 -- inherited
@@ -145,16 +149,25 @@ class PostgresBackend(Backend):
     async def aexecute(self, request: Request) -> object:  # noqa: D102 -- inherited
         if isinstance(request, Commit):
             commits = self._side().commits
+            tries = attempts(request)
             return await self._retry.acall(
-                lambda left: commits.submit(_Asked(request, self._until(left)))
+                lambda left: commits.submit(_Asked(next(tries), self._until(left)))
             )
         if can_share(request):
             reads = self._side().reads
             return await self._retry.acall(
                 lambda left: reads.submit(_Asked(request, self._until(left)))
             )
-        plan = partial(answer, self._schema.tables, request)
+        plan = self._plan(request)
         return await self._retry.acall(lambda left: self._arun(plan(), self._until(left)))
+
+    def _plan(self, request: Request) -> Callable[[], Plan[object]]:
+        """Return what makes a plan for each attempt at a request."""
+        tables = self._schema.tables
+        if isinstance(request, Transaction):
+            tries = attempts(request)
+            return lambda: transact(tables, next(tries))
+        return partial(answer, tables, request)
 
     def _until(self, left: float) -> float:
         return time.monotonic() + min(left, self._timeout)

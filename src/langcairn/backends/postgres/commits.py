@@ -6,13 +6,15 @@ The statement runs in a transaction of its own (autocommit) and does, in this or
    wait for each other. From then on their epochs stand still.
 2. It adds executions that are new. If another transaction adds the same one at the same time, this
    waits for it, then leaves the execution alone; commits to it are tried again.
-3. It stores the checkpoints and writes of the executions whose epoch is as it should be.
+3. It stores the checkpoints and writes of the executions whose epoch and lease are as they should
+   be.
 4. It raises the epochs of those in which that replaced a state or a value by another.
 5. It stores their chunks, as of the epoch that holds now.
 6. It answers, for each execution: its epoch, and whether the one expected was the right one.
 
 All data goes in with ON CONFLICT, which sees the newest committed rows. Nothing is read from the
-statement's snapshot, which may be older than the lock.
+statement's snapshot, which may be older than the lock. Commits whose conditions need that, and
+those without the token of a lease that is there, are made in a transaction of several statements.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langcairn.backends.base import Commit
-from langcairn.backends.postgres.drafts import Draft
+from langcairn.backends.postgres.drafts import Draft, Leased
+from langcairn.backends.postgres.transactions import commit_in_transaction
 from langcairn.errors import CairnError, StoreMisconfigured, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langcairn.backends.base import ChunkId
+    from langcairn.backends.base import ChunkId, Transaction
     from langcairn.backends.postgres.drafts import Outcome
     from langcairn.backends.postgres.schema import Tables
     from langcairn.backends.postgres.values import Plan
@@ -39,31 +42,47 @@ def commit_all(tables: Tables, commits: Sequence[Commit]) -> Plan[list[Outcome]]
     """Make commits, each all or nothing, and each with an outcome of its own, in their order."""
     outcomes: list[Outcome] = []
     for batch in _batches(commits):
-        if len(batch) == 1 and _size(batch[0]) > _LARGE:
-            outcomes.append((yield from _commit_in_parts(tables, batch[0])))
+        if batch[0].is_conditional:
+            made: list[Outcome] = [Leased()]
+        elif len(batch) == 1 and _size(batch[0]) > _LARGE:
+            made = [(yield from _commit_in_parts(tables, batch[0]))]
         else:
-            outcomes += yield from _commit_together(tables, batch)
+            made = yield from _commit_together(tables, batch)
+        for commit, outcome in zip(batch, made, strict=True):
+            if isinstance(outcome, Leased):
+                outcome = yield from _commit_carefully(tables, commit)  # noqa: PLW2901 -- a better one
+            outcomes.append(outcome)
     return outcomes
+
+
+def transact(tables: Tables, transaction: Transaction) -> Plan[list[int]]:
+    """Make commits to different executions, all of them or none."""
+    return commit_in_transaction(tables, transaction.commits, _parts)
 
 
 def _batches(commits: Sequence[Commit]) -> Iterable[list[Commit]]:
     """Divide commits into those that one statement can make.
 
     In a statement, an execution's commits are good or stale together, so that equal chunks of
-    theirs can be stored once. Those that expect another epoch come in a later statement.
+    theirs can be stored once. Those that expect another epoch come in a later statement. One with
+    conditions is alone.
     """
     batch: list[Commit] = []
-    epochs: dict[str, int | None] = {}
+    states: dict[str, tuple[int | None, int | None]] = {}
     size = 0
     for commit in commits:
         size += _size(commit)
+        state = (commit.epoch, commit.fence)
         if batch and (
-            size > _LARGE or epochs.get(commit.execution_id, commit.epoch) != commit.epoch
+            size > _LARGE
+            or states.get(commit.execution_id, state) != state
+            or commit.is_conditional
+            or batch[0].is_conditional
         ):
             yield batch
-            batch, epochs, size = [], {}, _size(commit)
+            batch, states, size = [], {}, _size(commit)
         batch.append(commit)
-        epochs[commit.execution_id] = commit.epoch
+        states[commit.execution_id] = state
     if batch:
         yield batch
 
@@ -101,13 +120,32 @@ def _commit_in_parts(tables: Tables, commit: Commit) -> Plan[Outcome]:
     If it ends in between, chunks are left that nothing refers to, and a sweep will find them.
     """
     epoch = commit.epoch
-    parts = [Commit(commit.execution_id, None, chunks) for chunks in _portions(commit.chunks)]
-    for part in [*parts, commit._replace(chunks=())]:
+    for part in _parts(commit):
         (outcome,) = yield from _commit_together(tables, [part._replace(epoch=epoch)])
         if isinstance(outcome, Exception):
             return outcome
         epoch = outcome
     return outcome
+
+
+def _commit_carefully(tables: Tables, commit: Commit) -> Plan[Outcome]:
+    """Make a commit that depends on what is stored."""
+    try:
+        (epoch,) = yield from commit_in_transaction(tables, [commit], _parts)
+    except (StoreUnavailable, StoreMisconfigured):
+        raise
+    except CairnError as error:
+        return error
+    return epoch
+
+
+def _parts(commit: Commit) -> list[Commit]:
+    """Divide a commit into those that a statement can make, the one with the rows last."""
+    if _size(commit) <= _LARGE:
+        return [commit]
+    bare = Commit(commit.execution_id, commit.epoch, fence=commit.fence)
+    portions = [bare._replace(chunks=portion) for portion in _portions(commit.chunks)]
+    return [*portions, commit._replace(chunks=())]
 
 
 def _portions(chunks: Sequence[tuple[ChunkId, bytes]]) -> Iterable[list[tuple[ChunkId, bytes]]]:

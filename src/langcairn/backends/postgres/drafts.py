@@ -31,27 +31,32 @@ if TYPE_CHECKING:
 Outcome = int | Exception
 """The execution's epoch, or why the commit was refused."""
 
+
+class Leased(Exception):
+    """There is a lease on the execution, and the commit doesn't have its token."""
+
+
 # The protocol's messages end at 1 GB, with all parameters of a statement in one.
 _LARGEST_MESSAGE = 2**30 - 2**16  # [bytes]
 
 # Commits of any number of executions, which are numbered from 1.
 _MANY = """
 WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-        WITH ORDINALITY AS asked (execution_id, epoch, fresh, number)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+        WITH ORDINALITY AS asked (execution_id, epoch, fresh, fence, number)
 ), locked AS MATERIALIZED (
-    SELECT execution_id, epoch FROM {executions} WHERE execution_id = ANY ($1::text[])
-    ORDER BY execution_id FOR NO KEY UPDATE
+    SELECT execution_id, epoch, lease_token, lease_owner FROM {executions}
+    WHERE execution_id = ANY ($1::text[]) ORDER BY execution_id FOR NO KEY UPDATE
 ), added AS (
     INSERT INTO {executions} (execution_id, epoch)
     SELECT execution_id, fresh FROM asked
-    WHERE epoch IS NULL AND execution_id NOT IN (SELECT execution_id FROM locked)
+    WHERE epoch IS NULL AND fence = 0 AND execution_id NOT IN (SELECT execution_id FROM locked)
     ORDER BY execution_id
     ON CONFLICT DO NOTHING
-    RETURNING execution_id, epoch
+    RETURNING execution_id, epoch, lease_token, lease_owner
 ), present AS MATERIALIZED (
-    SELECT number, execution_id, found.epoch, fresh,
-        asked.epoch IS NULL OR asked.epoch = found.epoch AS ok
+    SELECT number, execution_id, found.epoch, fresh, {lease} = fence AS free,
+        (asked.epoch IS NULL OR asked.epoch = found.epoch) AND {lease} = fence AS ok
     FROM (SELECT * FROM locked UNION ALL SELECT * FROM added) AS found
     JOIN asked USING (execution_id)
 )"""
@@ -61,10 +66,15 @@ _OF_MANY = "JOIN present USING (number)"
 # Here the server does little more than half the work.
 _ONE = """
 WITH present AS MATERIALIZED (
-    SELECT 1 AS number, execution_id, epoch, $3::bigint AS fresh, true AS ok FROM {executions}
-    WHERE execution_id = $1::text AND epoch = $2::bigint FOR NO KEY UPDATE
+    SELECT 1 AS number, execution_id, epoch, $3::bigint AS fresh, {lease} = $4::bigint AS free,
+        epoch = $2::bigint AND {lease} = $4::bigint AS ok
+    FROM {executions} WHERE execution_id = $1::text FOR NO KEY UPDATE
 )"""
 _OF_ONE = "CROSS JOIN present"
+
+# The token of the lease that must be shown, 0 if there is none. An expired one counts: whether it
+# has is found out when it isn't shown (see `langcairn.backends.postgres.transactions`).
+_LEASE = "CASE WHEN lease_owner IS NULL THEN 0 ELSE lease_token END"
 
 # The column `replaced` tells RETURNING what the update did; it can't see the old row by itself
 # before PostgreSQL 18.
@@ -111,10 +121,10 @@ _CHUNKS = """, put_chunks AS (
     WHERE stored.epoch < excluded.epoch
 )"""
 _END = """
-SELECT number, coalesce(raised.epoch, present.epoch), ok
+SELECT number, coalesce(raised.epoch, present.epoch), ok, free
 FROM present LEFT JOIN raised USING (execution_id)"""
 
-_CHECKPOINT_TYPES = (INTEGER, TEXT, TEXT, TEXT, TEXT, JSONB, JSONB, TIMESTAMPTZ, INTEGER, JSON)
+CHECKPOINT_TYPES = (INTEGER, TEXT, TEXT, TEXT, TEXT, JSONB, JSONB, TIMESTAMPTZ, INTEGER, JSON)
 _WRITE_TYPES = (INTEGER, TEXT, TEXT, TEXT, INTEGER, TEXT, TEXT, JSON)
 _CHUNK_TYPES = (INTEGER, TEXT, BYTEA)
 
@@ -126,18 +136,19 @@ class Draft:
     """One statement that makes commits, and what its answer means.
 
     Args:
-        commits: The commits. Those of one execution expect the same epoch.
+        commits: The commits, without conditions. Those of one execution expect the same epoch, and
+            have the same fence.
     """
 
     def __init__(self, commits: Sequence[Commit]) -> None:
-        self._asked: dict[str, int | None] = {}
+        self._asked: dict[str, tuple[int | None, int]] = {}  # epoch, fence
         # PostgreSQL refuses to put two rows with the same key in one statement.
         self._chunks: dict[_Row, _Row] = {}
         self._checkpoints: dict[_Row, _Row] = {}
         self._writes: dict[_Row, _Row] = {}
         numbers: dict[str, int] = {}
         for commit in commits:
-            self._asked[commit.execution_id] = commit.epoch
+            self._asked[commit.execution_id] = (commit.epoch, commit.fence or 0)
             number = numbers.setdefault(commit.execution_id, len(numbers) + 1)
             self._add(number, commit)
 
@@ -157,11 +168,11 @@ class Draft:
         Raises:
             InvalidInput: A value can't be sent.
         """
-        (execution_id, epoch), *others = self._asked.items()
+        (execution_id, (epoch, fence)), *others = self._asked.items()
         alone = epoch is not None and not others
         parameters: list[Packed | None] = []
         kinds = (
-            (self._checkpoints, _CHECKPOINT_TYPES),
+            (self._checkpoints, CHECKPOINT_TYPES),
             (self._writes, _WRITE_TYPES),
             (self._chunks, _CHUNK_TYPES),
         )
@@ -169,10 +180,12 @@ class Draft:
         try:
             if alone:
                 parameters += (scalar(TEXT, execution_id), scalar(BIGINT, epoch))
-                parameters.append(scalar(BIGINT, next_epoch()))
+                parameters += (scalar(BIGINT, next_epoch()), scalar(BIGINT, fence))
             else:
-                parameters += (array(TEXT, self._asked), array(BIGINT, self._asked.values()))
+                epochs, fences = zip(*self._asked.values(), strict=True)
+                parameters += (array(TEXT, self._asked), array(BIGINT, epochs))
                 parameters.append(array(BIGINT, [next_epoch() for _ in self._asked]))
+                parameters.append(array(BIGINT, fences))
             for keyed, types in kinds:
                 rows = list(keyed.values())
                 forms.append("none" if not rows else "one" if alone and len(rows) == 1 else "many")
@@ -189,12 +202,14 @@ class Draft:
 
     def outcomes(self, rows: Rows) -> dict[str, Outcome]:
         """Return the outcome for each execution, but for those that are to be tried again."""
-        found = {number: (epoch, ok) for number, epoch, ok in rows}
-        outcomes: dict[str, Outcome] = {}
-        for number, (execution_id, asked) in enumerate(self._asked.items(), 1):
-            epoch, ok = found.get(number, (None, False))
+        found = {number: columns for number, *columns in rows}
+        outcomes: dict[str, Any] = {}
+        for number, (execution_id, (asked, fence)) in enumerate(self._asked.items(), 1):
+            epoch, ok, free = found.get(number, (None, False, not fence))
             if ok:
                 outcomes[execution_id] = epoch
+            elif not free:
+                outcomes[execution_id] = Leased()
             elif asked is not None:
                 outcomes[execution_id] = StaleEpoch(
                     f"execution {execution_id!r} has left epoch {asked}"
@@ -232,8 +247,8 @@ def _sql(
         chunks: The form of its chunks.
         replaces: Whether one of the writes may replace another.
     """
-    sql = [tables.sql(_ONE if alone else _MANY)]
-    used = 3
+    sql = [tables.sql(_ONE if alone else _MANY, lease=_LEASE)]
+    used = 4
 
     def add(part: str, form: _Form, types: Sequence[Type]) -> None:
         nonlocal used
@@ -247,7 +262,7 @@ def _sql(
         sql.append(tables.sql(part, new=new, of_present=_OF_ONE if alone else _OF_MANY))
         used += len(types)
 
-    add(_CHECKPOINTS, checkpoints, _CHECKPOINT_TYPES)
+    add(_CHECKPOINTS, checkpoints, CHECKPOINT_TYPES)
     add(_WRITES, writes, _WRITE_TYPES)
     replacing = ["put_checkpoints"] if checkpoints != "none" else []
     replacing += ["put_writes"] if replaces else []

@@ -15,6 +15,7 @@ import orjson
 from psycopg.types.numeric import Int8
 
 from langcairn.backends.base import (
+    AcquireLease,
     CheckpointRow,
     ChunkId,
     Clear,
@@ -24,15 +25,29 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    ReleaseLease,
     Remove,
+    RenewLease,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
     WriteRow,
-    next_epoch,
     writes_order,
 )
+from langcairn.backends.conditions import Lease, check_fence
 from langcairn.backends.measures import Measure, MeasureExecutions, Ping
 from langcairn.backends.postgres import measuring
+from langcairn.backends.postgres.leases import (
+    LEASE,
+    acquire,
+    end_lease,
+    in_transaction,
+    lease_of,
+    release,
+    renew,
+)
+from langcairn.backends.postgres.transactions import remove
 from langcairn.backends.postgres.values import BYTEA, INTEGER, JSONB, TEXT, Statement, array
 
 if TYPE_CHECKING:
@@ -40,9 +55,6 @@ if TYPE_CHECKING:
 
     from langcairn.backends.postgres.schema import Tables
     from langcairn.backends.postgres.values import Plan, Rows
-
-# Whatever the server's default is: here a statement must see what was committed before it began.
-_BEGIN, _COMMIT = Statement("BEGIN ISOLATION LEVEL READ COMMITTED"), Statement("COMMIT")
 
 COLUMNS = """c.execution_id, c.namespace, c.id, c.parent_id, c.node_name, c.state::text,
     c.metadata::text, c.timestamp, c.version, c.graph::text, coalesce(e.epoch, 0)"""
@@ -73,17 +85,20 @@ ORDER BY execution_id LIMIT $2::bigint"""
 
 _OLD_CHUNKS = "SELECT id FROM {chunks} WHERE execution_id = $1 AND epoch < $2"
 
-_RAISE_EPOCH = """
-UPDATE {executions} SET epoch = greatest(epoch + 1, $2) WHERE execution_id = $1 RETURNING epoch"""
+_KEYS = "SELECT namespace, id FROM {checkpoints} WHERE execution_id = $1"
 
-_REMOVE = """
-WITH gone AS (SELECT * FROM unnest($2::text[], $3::text[]) AS gone (namespace, id)),
-removed AS (
-    DELETE FROM {checkpoints} AS c USING gone
-    WHERE c.execution_id = $1 AND c.namespace = gone.namespace AND c.id = gone.id
-)
-DELETE FROM {writes} AS w USING gone
-WHERE w.execution_id = $1 AND w.namespace = gone.namespace AND w.checkpoint_id = gone.id"""
+# What belongs to no execution, and so would never be read. A checkpoint without the columns of ours
+# was inserted with SQL, which is fine.
+_STRAYS = """
+SELECT DISTINCT 'a ' || kind || ' is of the unknown execution ' || quote_literal(execution_id)
+FROM (
+    SELECT 'checkpoint' AS kind, execution_id FROM {checkpoints} WHERE graph::text <> '{{}}'
+    UNION ALL SELECT 'chunk', execution_id FROM {chunks}
+    UNION ALL SELECT 'pending write', execution_id FROM {writes}) AS part
+WHERE NOT EXISTS (SELECT FROM {executions} AS e WHERE e.execution_id = part.execution_id)"""
+
+_LOCK = f"""
+SELECT {LEASE} FROM {{executions}} WHERE execution_id = $1 FOR NO KEY UPDATE"""  # noqa: S608 -- a constant
 
 # The epoch is compared again with the row as it is when it is locked, and so is that of each chunk
 # when it is deleted: here one statement is enough.
@@ -120,15 +135,15 @@ WHERE w.execution_id = $1 AND w.namespace = new.namespace
     AND w.value::text = new.old"""
 
 # An execution that isn't there is added, so that whoever adds it at the same time waits.
-_LOCK_FOR_CLEAR = """
-INSERT INTO {executions} AS e (execution_id, epoch) VALUES ($1, 0)
-ON CONFLICT (execution_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING epoch"""
+_LOCK_FOR_CLEAR = f"""
+INSERT INTO {{executions}} AS e (execution_id, epoch) VALUES ($1, 0)
+ON CONFLICT (execution_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING epoch, {LEASE}"""  # noqa: S608 -- a constant
 
 _CLEAR = """
 WITH checkpoints AS (DELETE FROM {checkpoints} WHERE execution_id = $1 RETURNING 1),
 writes AS (DELETE FROM {writes} WHERE execution_id = $1 RETURNING 1),
 chunks AS (DELETE FROM {chunks} WHERE execution_id = $1 RETURNING 1),
-execution AS (DELETE FROM {executions} WHERE execution_id = $1)
+execution AS (DELETE FROM {executions} WHERE execution_id = $1 AND NOT $2::boolean)
 SELECT EXISTS (SELECT FROM checkpoints) OR EXISTS (SELECT FROM writes)
     OR EXISTS (SELECT FROM chunks)"""
 
@@ -236,20 +251,30 @@ def _old_chunks(tables: Tables, find: FindOldChunks) -> Plan[list[ChunkId]]:
     return _first_column(rows)
 
 
+def _survey(tables: Tables, survey: Survey) -> Plan[Surveyed]:
+    if survey.execution_id is not None:
+        keys = yield Statement(tables.sql(_KEYS), [survey.execution_id])
+        return Surveyed([], [(namespace, id) for namespace, id in keys], [])
+    executions = yield Statement(tables.sql(_EXECUTIONS), ["", None])
+    strays: Rows = []
+    if survey.deep:
+        strays = yield Statement(tables.sql(_STRAYS))
+    return Surveyed(_first_column(executions), [], _first_column(strays))
+
+
 def _first_column(rows: Rows) -> list[Any]:
     return [value for (value,) in rows]
 
 
-def _remove(tables: Tables, remove: Remove) -> Plan[int | None]:
-    namespaces, ids = zip(*remove.checkpoints, strict=True) if remove.checkpoints else ((), ())
-    id = remove.execution_id
-    yield _BEGIN
-    rows = yield Statement(tables.sql(_RAISE_EPOCH), [id, Int8(next_epoch())])
-    if rows:
-        parameters = [id, array(TEXT, namespaces), array(TEXT, ids)]
-        yield Statement(tables.sql(_REMOVE), parameters)
-    yield _COMMIT
-    return rows[0][0] if rows else None
+def _remove(tables: Tables, request: Remove) -> Plan[int | None]:
+    id = request.execution_id
+    rows = yield Statement(tables.sql(_LOCK), [id])
+    expired = check_fence(id, lease_of(rows[0]) if rows else Lease(), request.fence)
+    if not rows:
+        return None
+    if expired:
+        yield end_lease(tables, id)
+    return (yield from remove(tables, id, request.checkpoints))
 
 
 def _sweep(tables: Tables, sweep: Sweep) -> Plan[bool]:
@@ -285,11 +310,10 @@ def _rewrite(tables: Tables, rewrite: Rewrite) -> Plan[None]:
 
 
 def _clear(tables: Tables, clear: Clear) -> Plan[bool]:
-    id = clear.execution_id
-    yield _BEGIN
-    ((epoch,),) = yield Statement(tables.sql(_LOCK_FOR_CLEAR), [id])
-    ((existed,),) = yield Statement(tables.sql(_CLEAR), [id])
-    yield _COMMIT
+    id, fence = clear.execution_id, clear.fence
+    ((epoch, *lease),) = yield Statement(tables.sql(_LOCK_FOR_CLEAR), [id])
+    check_fence(id, lease_of(lease), fence)
+    ((existed,),) = yield Statement(tables.sql(_CLEAR), [id, fence is not None])
     return bool(epoch or existed)
 
 
@@ -298,12 +322,16 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     FindWrites: _find_writes,
     FetchChunks: _fetch,
     FindExecutions: _find_executions,
-    Remove: _remove,
+    Remove: lambda tables, request: in_transaction(_remove(tables, request)),
     FindOldChunks: _old_chunks,
     Sweep: _sweep,
     Rewrite: _rewrite,
-    Clear: _clear,
+    Survey: _survey,
     Ping: measuring.ping,
     Measure: measuring.measure,
     MeasureExecutions: measuring.by_execution,
+    Clear: lambda tables, request: in_transaction(_clear(tables, request)),
+    AcquireLease: acquire,
+    RenewLease: renew,
+    ReleaseLease: release,
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langcairn.backends.postgres.values import Plan
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _REGISTRY = "langcairn_schema"
 _SIDE_TABLES = ("chunk", "write", "execution")
@@ -54,7 +54,11 @@ CREATE INDEX {execution_index} ON {checkpoints} (execution_id, id);
 CREATE INDEX {id_index} ON {checkpoints} (id);
 CREATE TABLE {executions} (
     execution_id text COLLATE "C" PRIMARY KEY,
-    epoch bigint NOT NULL
+    epoch bigint NOT NULL,
+    lease_token bigint NOT NULL DEFAULT 0,
+    lease_owner text,
+    lease_until timestamptz,
+    lease_ttl bigint NOT NULL DEFAULT 0
 ){partitioned};
 CREATE TABLE {chunks} (
     execution_id text COLLATE "C" NOT NULL,
@@ -77,7 +81,14 @@ CREATE TABLE {writes} (
     PRIMARY KEY (execution_id, namespace, checkpoint_id, task_id, idx)
 ){partitioned}"""
 
-_MIGRATIONS: dict[int, str] = {}
+_MIGRATIONS: dict[int, str] = {
+    1: """
+ALTER TABLE {executions} ADD COLUMN lease_token bigint NOT NULL DEFAULT 0,
+    ADD COLUMN lease_owner text,
+    ADD COLUMN lease_until timestamptz,
+    ADD COLUMN lease_ttl bigint NOT NULL DEFAULT 0
+""",
+}
 """Version to the statements, separated by ``;`` and a line break, that lead to the next one."""
 
 

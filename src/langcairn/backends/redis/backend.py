@@ -26,7 +26,7 @@ from langcairn.backends.retry import Retry, seconds
 from langcairn.errors import CairnError, InvalidInput, StoreClosed, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from langcairn.backends.base import Request
@@ -111,7 +111,14 @@ class RedisBackend(Backend):
         self._client = _raw(client, redis.Redis, redis.RedisCluster)
         self._async_client = _raw(async_client, aredis.Redis, aredis.RedisCluster)
         self._own = client is None and async_client is None
-        self._plans = Plans(Keys(prefix), _milliseconds(ttl), renew_on_read=bool(renew_on_read))
+        self._plans = Plans(
+            Keys(prefix),
+            _milliseconds(ttl),
+            renew_on_read=bool(renew_on_read),
+            clustered=(self._own and self._settings.kind == "cluster")
+            or isinstance(client, redis.RedisCluster)
+            or isinstance(async_client, aredis.RedisCluster),
+        )
         server = self._settings.server if self._own else "Redis"
         # Half as long as a connection waits for an answer: after it, nobody would see this one.
         patience = round(self._settings.options["socket_timeout"] * 500)
@@ -138,12 +145,13 @@ class RedisBackend(Backend):
             while True:
                 # A step is repeated, and not the whole plan: it would not find again what it has
                 # already removed, and leave notes behind.
-                step = plan.send(self._retry.call(partial(self._perform, step)))
+                step = plan.send(self._retry.call(partial(self._perform, _tries(step))))
         except StopIteration as stop:
             return stop.value
 
-    def _perform(self, step: Step, _remaining: float) -> list[Any]:
+    def _perform(self, tries: Iterator[Step], _remaining: float) -> list[Any]:
         self._refuse_if_closed()
+        step = next(tries)
         if step.writes:
             return self._commits.submit(step)
         (outcome,) = self._send([step])
@@ -191,12 +199,14 @@ class RedisBackend(Backend):
         try:
             step = next(plan)
             while True:
-                step = plan.send(await self._retry.acall(partial(self._aperform, side, step)))
+                attempt = partial(self._aperform, side, _tries(step))
+                step = plan.send(await self._retry.acall(attempt))
         except StopIteration as stop:
             return stop.value
 
-    async def _aperform(self, side: _Side, step: Step, _remaining: float) -> list[Any]:
+    async def _aperform(self, side: _Side, tries: Iterator[Step], _remaining: float) -> list[Any]:
         self._refuse_if_closed()
+        step = next(tries)
         if step.writes:
             return await side.commits.submit(step)
         (outcome,) = await side.send([step])
@@ -305,6 +315,14 @@ class _Side:
         finally:
             await self.commits.drain()
             await self._link.aclose()
+
+
+def _tries(step: Step) -> Iterator[Step]:
+    """Yield what each attempt at a step is to send."""
+    yield step
+    again = step if step.again is None else step._replace(commands=step.again)
+    while True:
+        yield again
 
 
 def _replies(outcome: Outcome) -> list[Any]:

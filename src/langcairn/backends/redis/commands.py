@@ -37,6 +37,8 @@ class Step(NamedTuple):
     """Whether something is changed, so that the step may wait for company (group commit)."""
     optional: bool = False
     """Whether the user may lack the right to do this: then the reply is the error that says so."""
+    again: Sequence[Command] | None = None
+    """What is sent instead if an attempt has failed, so that it isn't known what was done."""
 
 
 Plan = Generator[Step, list[Any], object]
@@ -69,15 +71,20 @@ class Script:
 
     def on(self, key: bytes, *words: Argument) -> Command:
         """Return the command that runs the script on a key."""
-        return Command(
-            key, ("EVALSHA", self._hash, 1, key, *words), ("EVAL", self._text, 1, key, *words)
-        )
+        return self.on_all([key], *words)
+
+    def on_all(self, keys: Sequence[bytes], *words: Argument) -> Command:
+        """Return the command that runs the script on keys, which are all in one slot."""
+        rest = (len(keys), *keys, *words)
+        return Command(keys[0], ("EVALSHA", self._hash, *rest), ("EVAL", self._text, *rest))
 
 
 COMMIT = Script("common", "commit")
 FIND = Script("common", "find")
 FETCH = Script("common", "fetch")
 REMOVE = Script("common", "remove")
+CLEAR = Script("common", "clear")
+LEASE = Script("common", "lease")
 SWEEP = Script("common", "sweep")
 REWRITE = Script("common", "rewrite")
 NOTE = Script("note")

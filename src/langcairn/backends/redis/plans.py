@@ -26,7 +26,10 @@ import secrets
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from redis.crc import key_slot
+
 from langcairn.backends.base import (
+    AcquireLease,
     ChunkId,
     Clear,
     Commit,
@@ -35,16 +38,23 @@ from langcairn.backends.base import (
     FindExecutions,
     FindOldChunks,
     FindWrites,
+    ReleaseLease,
     Remove,
+    RenewLease,
     Request,
     Rewrite,
+    Survey,
+    Surveyed,
     Sweep,
+    Transaction,
     WriteRow,
     next_epoch,
 )
+from langcairn.backends.conditions import concurrent_writer, lost, version_conflict
 from langcairn.backends.measures import Measure, MeasureExecutions, Ping
 from langcairn.backends.redis import table
 from langcairn.backends.redis.commands import (
+    CLEAR,
     COMMIT,
     FETCH,
     FORGET,
@@ -60,14 +70,16 @@ from langcairn.backends.redis.commands import (
     command,
 )
 from langcairn.backends.redis.finding import UNCHANGED, Finding
+from langcairn.backends.redis.leases import ANY, Leases, fence_word, refusal
 from langcairn.backends.redis.measuring import Measuring
 from langcairn.backends.redis.registers import Registers
-from langcairn.errors import InvalidInput, StaleEpoch, StoreUnavailable
+from langcairn.errors import CorruptData, InvalidInput, StaleEpoch, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from langcairn.backends.redis.keys import Keys
+    from langcairn.errors import Conflict
 
 T = TypeVar("T")
 _Part = Generator[Step, list[Any], T]
@@ -87,16 +99,21 @@ class Plans:
         keys: The names of its keys.
         ttl: How long an execution lives after it was last written [ms]; 0: for ever.
         renew_on_read: Whether it lives on when it is read, too.
+        clustered: Whether the server is a cluster, in which scripts get keys of one slot only.
     """
 
-    def __init__(self, keys: Keys, ttl: int, *, renew_on_read: bool) -> None:
+    def __init__(
+        self, keys: Keys, ttl: int, *, renew_on_read: bool, clustered: bool = False
+    ) -> None:
         self._keys = keys
         self._ttl = ttl
+        self._clustered = clustered
         self._registers = Registers(keys)
         self._finding = Finding(
             keys, self._registers, ttl if renew_on_read else UNCHANGED, self._renew_notes
         )
         measuring = Measuring(keys, self._registers)
+        leases = Leases(keys, self._registers, ttl)
         self._makers: dict[type, Callable[[Any], Plan]] = {
             Commit: self._commit,
             FindCheckpoints: self._finding.find,
@@ -107,10 +124,15 @@ class Plans:
             FindOldChunks: self._find_old_chunks,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Survey: self._survey,
             Clear: self._clear,
             Ping: measuring.ping,
             Measure: measuring.all,
             MeasureExecutions: measuring.by_execution,
+            Transaction: self._transaction,
+            AcquireLease: leases.acquire,
+            RenewLease: leases.renew,
+            ReleaseLease: leases.release,
         }
 
     def make(self, request: Request) -> Plan:
@@ -120,32 +142,66 @@ class Plans:
     # Committing
 
     def _commit(self, commit: Commit) -> Plan:
-        execution_id = commit.execution_id
-        ids = {row.id for row in commit.checkpoints}
-        script = self._script(execution_id, commit.epoch, b"", _items(commit))
-        if commit.epoch is not None:
-            *_, answer = yield Step([*self._notes(execution_id, ids), script], writes=True)
-        else:
-            entry = self._registers.entry(execution_id)
-            *_, answer = yield Step([entry, *self._notes(execution_id, ids), script], writes=True)
-            # With another token than before: the first may have been read meanwhile.
-            yield Step([entry, *self._notes(execution_id, ids)], writes=True)
-            if self._ttl:
-                yield from self._registers.tidy(execution_id)
-        if answer is None:
-            raise StaleEpoch(f"execution {execution_id!r} has left epoch {commit.epoch}")
-        epoch, due = table.epoch_number(answer[0]), answer[1]
-        if due:
-            yield from self._renew_notes(execution_id, epoch, due)
+        (epoch,) = yield from self._make([commit])
         return epoch
 
-    def _script(
-        self, execution_id: str, epoch: int | None, horizon: Argument, items: Sequence[Argument]
-    ) -> Command:
-        expected = b"" if epoch is None else table.epoch_bytes(epoch)
-        fresh = table.epoch_bytes(next_epoch(epoch or 0))
-        key = self._keys.execution(execution_id)
-        return COMMIT.on(key, expected, fresh, self._ttl, horizon, *items)
+    def _transaction(self, transaction: Transaction) -> Plan:
+        executions = [commit.execution_id for commit in transaction.commits]
+        if self._clustered and len({key_slot(self._keys.execution(id)) for id in executions}) > 1:
+            raise InvalidInput(
+                f"the executions {', '.join(map(repr, executions))} can't be changed in one "
+                "transaction: in a Redis Cluster each lives in the slot of its own id, and these "
+                "are in different ones. Nothing was written; save to one execution at a time, or "
+                "use a single server"
+            )
+        return (yield from self._make(transaction.commits))
+
+    def _make(self, commits: Sequence[Commit]) -> _Part[list[int]]:
+        """Make commits, all or none. Returns the epochs of their executions."""
+        tokens = {}
+        for commit in commits:
+            if commit.removals:
+                removed = sorted({id for _, id in commit.removals})
+                _, tokens[commit.execution_id] = yield from self._tokens(
+                    commit.execution_id, removed
+                )
+        new = [commit for commit in commits if commit.epoch is None]
+        places = self._places(commits, new)
+        step = Step([*places, self._script(commits)], writes=True)
+        if any(commit.expected for commit in commits):
+            step = step._replace(again=[*places, self._script(commits, again=b"1")])
+        *_, answer = yield step
+        if new:
+            # With another token than before: the first may have been read meanwhile.
+            yield Step(self._places(new, new), writes=True)
+            if self._ttl:
+                for commit in new:
+                    yield from self._registers.tidy(commit.execution_id)
+        _raise_refusal(commits, answer)
+        epochs = []
+        for (execution_id, *_), (stored, due, gone) in zip(commits, answer, strict=True):
+            epochs.append(table.epoch_number(stored))
+            if due:
+                yield from self._renew_notes(execution_id, epochs[-1], due)
+            if gone:
+                known = tokens[execution_id]
+                yield from self._forget(
+                    execution_id, {id: known[id] for id in map(bytes.decode, gone)}
+                )
+        return epochs
+
+    def _places(self, commits: Sequence[Commit], new: Sequence[Commit]) -> list[Command]:
+        """Return the commands that note where commits store, some of which may be the first."""
+        entries = [self._registers.entry(commit.execution_id) for commit in new]
+        for commit in commits:
+            ids = {row.id for row in commit.checkpoints}
+            entries += self._notes(commit.execution_id, ids)
+        return entries
+
+    def _script(self, commits: Sequence[Commit], again: bytes = b"") -> Command:
+        keys = [self._keys.execution(commit.execution_id) for commit in commits]
+        words = [word for commit in commits for word in _words(commit, b"")]
+        return COMMIT.on_all(keys, self._ttl, again, *words)
 
     def _notes(self, execution_id: str, ids: Iterable[str]) -> list[Command]:
         """Return the commands that note where checkpoints with these ids may be."""
@@ -158,10 +214,10 @@ class Plans:
         for batch in batches(ids, _VALUES):
             yield Step(self._notes(execution_id, batch), writes=True)
         # If the epoch is another by now, nothing is stored, and the next commit renews again.
-        nothing = (0, 0, 0)
         horizon = now + 3 * self._ttl if self._ttl else 0
-        script = self._script(execution_id, epoch, horizon, nothing)
-        yield Step([script], writes=True)
+        words = _words(Commit(execution_id, epoch), horizon, ANY)
+        key = self._keys.execution(execution_id)
+        yield Step([COMMIT.on(key, self._ttl, b"", *words)], writes=True)
 
     # Reading
 
@@ -206,6 +262,29 @@ class Plans:
                 return members
             ends = table.behind(found[-1], kind)
 
+    def _survey(self, survey: Survey) -> _Part[Surveyed]:
+        execution_id = survey.execution_id
+        if execution_id is None:
+            ids = yield from self._registers.find(FindExecutions())
+            return Surveyed(ids, [], [])
+        places = set()
+        problems = []
+        for kind in (b"i", b"n"):  # a checkpoint is lost if one of its two names is
+            for member in (yield from self._all(execution_id, kind, _NAMES)):
+                try:
+                    id, namespace = table.place_from(execution_id, member)
+                    places.add((namespace, id))
+                except CorruptData as error:
+                    problems.append(str(error))
+        key = self._keys.execution(execution_id)
+        gaps = [command("ZRANGEBYLEX", key, *gap, "LIMIT", 0, 1) for gap in table.GAPS]
+        for members in (yield Step(gaps)):
+            problems += [
+                f"execution {execution_id!r} has a member of unknown kind: {member[:80]!r}"
+                for member in members
+            ]
+        return Surveyed([], list(places), problems)
+
     # Removing
 
     def _remove(self, remove: Remove) -> _Part[int | None]:
@@ -216,11 +295,18 @@ class Plans:
         for _ in range(_ATTEMPTS):
             epoch, tokens = yield from self._tokens(execution_id, ids)
             if epoch is None:
+                if remove.fence is not None:
+                    raise lost(execution_id, remove.fence)
                 return None
             newer = next_epoch(epoch)
             ends = table.epoch_bytes(epoch), table.epoch_bytes(newer)
-            (gone,) = yield Step([REMOVE.on(key, *ends, *words)], writes=True)
-            if gone is not None:
+            fence = fence_word(remove.fence)
+            (answer,) = yield Step([REMOVE.on(key, *ends, fence, *words)], writes=True)
+            if answer is not None:
+                kind, *rest = answer
+                if kind == b"refused":
+                    raise refusal(execution_id, remove.fence, rest)
+                (gone,) = rest
                 yield from self._forget(
                     execution_id, {id: tokens[id] for id in map(bytes.decode, gone)}
                 )
@@ -252,7 +338,11 @@ class Plans:
         ids = yield from self._ids(execution_id)
         _, tokens = yield from self._tokens(execution_id, ids)
         key = self._keys.execution(execution_id)
-        (removed,) = yield Step([command("UNLINK", key)], writes=True)
+        words = table.epoch_bytes(next_epoch()), fence_word(clear.fence)
+        ((kind, *rest),) = yield Step([CLEAR.on(key, *words)], writes=True)
+        if kind == b"refused":
+            raise refusal(execution_id, clear.fence, rest)
+        (removed,) = rest
         yield from self._forget(execution_id, tokens)
         yield from self._registers.strike_out([execution_id])
         return bool(removed)
@@ -281,19 +371,61 @@ class Plans:
             yield Step(batch, writes=True)
 
 
-def _items(commit: Commit) -> list[Argument]:
-    """Return what a commit stores, as its script takes it.
+def _raise_refusal(commits: Sequence[Commit], answer: Any) -> None:
+    """Raise the error that the script's answer means, if it means one."""
+    if answer is None:
+        stated = (f"execution {c.execution_id!r} has left epoch {c.epoch}" for c in commits)
+        raise StaleEpoch(" or ".join(stated))
+    if answer[0] == b"refused":
+        raise _refusal(commits[answer[1] - 1], answer[2:])
+
+
+def _refusal(commit: Commit, why: Sequence[Any]) -> Conflict:
+    """Return the error for a condition that isn't met, from what the script says."""
+    id, kind = commit.execution_id, why[0]
+    if kind not in (b"version", b"newest"):
+        return refusal(id, commit.fence, why)
+    number, found = int(why[1]), why[2].decode()
+    if kind == b"version":
+        expected = commit.expected[number]
+        return version_conflict(id, expected.id, expected.version, int(found) if found else None)
+    namespace, parent_id, row_id = commit.newest[number]
+    return concurrent_writer(id, namespace, row_id, parent_id, found or None)
+
+
+def _words(commit: Commit, horizon: Argument, fence: bytes | None = None) -> list[Argument]:
+    """Return a commit as its script takes it.
 
     Raises:
         InvalidInput: It is more than Redis can store.
     """
-    items: list[Argument] = [len(commit.chunks), len(commit.checkpoints), len(commit.writes)]
+    words: list[Argument] = [
+        b"" if commit.epoch is None else table.epoch_bytes(commit.epoch),
+        table.epoch_bytes(next_epoch(commit.epoch or 0)),
+        horizon,
+        fence_word(commit.fence) if fence is None else fence,
+    ]
+    words += _items(commit)
+    return words
+
+
+def _items(commit: Commit) -> list[Argument]:
+    parts = (commit.chunks, commit.checkpoints, commit.writes, commit.removals, commit.expected)
+    items: list[Argument] = [*map(len, parts), len(commit.newest)]
     for id, data in commit.chunks:
         items += (table.part(id), data)
     for row in commit.checkpoints:
         items += table.row_entry(row)
     for write in commit.writes:
         items += table.write_entry(write)
+    for place in commit.removals:
+        items += map(table.part, place)
+    for want in commit.expected:
+        version = b"" if want.version is None else b"%d" % want.version
+        items += (table.row_name(want.namespace, want.id), version)
+    for newest in commit.newest:
+        ids = map(table.part, (newest.parent_id or "", newest.id))
+        items += (table.row_name(newest.namespace), *ids)
     _refuse_too_much(items)
     return items
 

@@ -7,6 +7,7 @@ letter of its kind and a name whose parts end in NUL::
     c chunk id \0 epoch                                  the epoch it was last committed in
     d chunk id \0 data
     e epoch                                              of the execution; its 8 bytes
+    f token \0 until \0 ttl \0 owner                      see `langcairn.backends.redis.leases`
     h \0 horizon                                         see `langcairn.backends.redis.plans`
     i checkpoint id \0 namespace \0                      finds checkpoints by id
     n namespace \0 checkpoint id \0 value                a checkpoint
@@ -74,6 +75,16 @@ def epoch_of(members: list[bytes]) -> int | None:
 EPOCH = (b"[e", b"(f")
 """The range of names in which the epoch is."""
 
+GAPS = tuple(
+    (first, last)
+    for first, last in zip(
+        (b"-", b"[g", b"[j", b"[o", b"[x"), (b"(c", b"(h", b"(n", b"(w", b"+"), strict=True
+    )
+)
+"""The ranges between the kinds of members, in which there is nothing."""
+LEASE = (b"[f", b"(g")
+"""The range of names in which the lease is."""
+
 
 # Checkpoints
 
@@ -90,10 +101,15 @@ def row_entry(row: CheckpointRow) -> tuple[bytes, bytes, bytes]:
         row.graph,
     )
     return (
-        b"n" + name(row.namespace, row.id),
+        row_name(row.namespace, row.id),
         b"i" + name(row.id, row.namespace),
         ormsgpack.packb(value),
     )
+
+
+def row_name(*place: str) -> bytes:
+    """Return what the names of checkpoints begin with: a namespace, and perhaps an id."""
+    return b"n" + name(*place)
 
 
 def row_from(execution_id: str, member: bytes) -> CheckpointRow:
@@ -176,8 +192,15 @@ def chunk_from(id: ChunkId, member: bytes) -> bytes:
 
 
 def chunk_epoch_from(member: bytes) -> tuple[ChunkId, int]:
-    """Return a chunk's id and the epoch in which it was last committed."""
-    id = member[1 : -_EPOCH_BYTES - 1].decode()
+    """Return a chunk's id and the epoch in which it was last committed.
+
+    Raises:
+        CorruptData: It isn't what we write.
+    """
+    try:
+        id = member[1 : -_EPOCH_BYTES - 1].decode()
+    except UnicodeDecodeError as error:
+        raise CorruptData("the name of a chunk is damaged") from error
     return ChunkId(id), epoch_number(member[-_EPOCH_BYTES:])
 
 

@@ -1,0 +1,169 @@
+"""Checks of rows: every column of a checkpoint or pending write that changed by itself is noticed.
+
+Chunks are named by the hash of their content. Rows aren't, so each carries a check of all its
+columns, its key included. Like that hash it finds accidents; whoever forges a row can make it anew.
+
+A checkpoint's check is the last member of its ``graph`` column, which every backend keeps byte by
+byte. ``state`` and ``metadata`` are jsonb in PostgreSQL, which sorts keys, so the check is of their
+canonical form. A row whose ``graph`` is ``{}`` was written by LangGraphGo or by hand in SQL, and
+has no check. A pending write's value is ``["<check>", node]``.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import orjson
+import ormsgpack
+
+from langcairn.backends.base import CheckpointRow
+from langcairn.codec.chunks import encrypted
+from langcairn.codec.nodes import MARK
+from langcairn.codec.reader import parse
+from langcairn.errors import CorruptData
+
+if TYPE_CHECKING:
+    from langcairn.backends.base import WriteRow
+    from langcairn.codec.nodes import Node
+
+CHECK_KEY = "$check"
+_HASH_BYTES = 12
+_LENGTH = 16  # [characters of base64]
+_HEAD, _END = b'"%s":"' % CHECK_KEY.encode(), b'"}'
+_TAIL = len(_HEAD) + _LENGTH + len(_END)
+_EMPTY = b"{}"
+_WRITE_HEAD, _WRITE_MIDDLE, _WRITE_END = b'["', b'",', b"]"
+# What langcairn.security.encrypted makes of a column.
+_ENCRYPTED = b'{"%s":["e"' % MARK.encode()
+_WRITE_PREFIX = len(_WRITE_HEAD) + _LENGTH + len(_WRITE_MIDDLE)
+
+# Copying a hash object that is set up takes half the time of setting one up.
+_new_hash = blake2b(digest_size=_HASH_BYTES, person=b"cairn row").copy
+
+
+def with_check(row: CheckpointRow, state: Node, metadata: Node) -> CheckpointRow:
+    """Return a row with its check.
+
+    Args:
+        row: The row, whose graph has no check.
+        state: What its state column says.
+        metadata: What its metadata column says.
+    """
+    comma = b"," if len(row.graph) > len(_EMPTY) else b""
+    check = _row_check(row, row.graph, state, metadata)
+    graph = b"".join((row.graph[:-1], comma, _HEAD, check, _END))
+    return CheckpointRow(*row[:-1], graph)
+
+
+def checked_graph(row: CheckpointRow, state: Node) -> bytes:
+    """Return the graph column of a row without the check, which is compared.
+
+    Args:
+        row: The row as it was read.
+        state: What its state column says.
+
+    Raises:
+        CorruptData: A column isn't what was written.
+    """
+    graph = row.graph
+    if graph == _EMPTY:
+        return graph
+    bare = _bare(graph)
+    if bare is None:
+        raise CorruptData(f"{_name(row)} is damaged: its check is missing or broken")
+    metadata = parse(row.metadata, "the metadata")
+    if graph[-_LENGTH - 2 : -2] != _row_check(row, bare, state, metadata):
+        raise CorruptData(f"{_name(row)} is damaged: a column isn't what was written")
+    return bare
+
+
+def moved(row: CheckpointRow, execution_id: str) -> CheckpointRow:
+    """Return a row for another execution, after comparing its check.
+
+    Raises:
+        CorruptData: A column isn't what was written.
+    """
+    state = parse(row.state, "the state")
+    graph = checked_graph(row, state)
+    row = row._replace(execution_id=execution_id, graph=graph)
+    return with_check(row, state, parse(row.metadata, "the metadata"))
+
+
+def _bare(graph: bytes) -> bytes | None:
+    """Return a graph column without its check; None if there isn't one."""
+    tail = graph[-_TAIL:]
+    if not tail.startswith(_HEAD) or not tail.endswith(_END):
+        return None
+    return graph[:-_TAIL].removesuffix(b",") + b"}"
+
+
+def _row_check(row: CheckpointRow, graph: bytes, state: Node, metadata: Node) -> bytes:
+    """Return the check of a row whose graph column is this one."""
+    try:
+        columns = (
+            *row[:5],
+            orjson.dumps(state, option=orjson.OPT_SORT_KEYS),
+            orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS),
+            row.timestamp,
+            row.version,
+            graph,
+        )
+        return _check(ormsgpack.packb(columns))
+    except (TypeError, ValueError) as error:  # nested too deep, or a string that is no Unicode
+        raise CorruptData(f"{_name(row)} is damaged: {error}") from error
+
+
+def _name(row: CheckpointRow) -> str:
+    return f"checkpoint {row.id!r} of execution {row.execution_id!r}"
+
+
+def write_with_check(write: WriteRow) -> WriteRow:
+    """Return a pending write with its check; its value is a node in JSON."""
+    parts = (_WRITE_HEAD, _write_check(write), _WRITE_MIDDLE, write.value, _WRITE_END)
+    return write._replace(value=b"".join(parts))
+
+
+def checked_write(write: WriteRow) -> bytes:
+    """Return the node of a pending write, in JSON, after comparing its check.
+
+    Raises:
+        CorruptData: The row isn't what was written.
+    """
+    value = write.value
+    if value.startswith(_ENCRYPTED):
+        raise encrypted(f"a pending write to {write.channel!r} of {write.execution_id!r}")
+    bare = write._replace(value=value[_WRITE_PREFIX:-1])
+    check = _write_check(bare)
+    if value != b"".join((_WRITE_HEAD, check, _WRITE_MIDDLE, bare.value, _WRITE_END)):
+        raise CorruptData(
+            f"a pending write to {write.channel!r} at checkpoint {write.checkpoint_id!r} of "
+            f"execution {write.execution_id!r} is damaged: it isn't what was written"
+        )
+    return bare.value
+
+
+def moved_write(write: WriteRow, execution_id: str) -> WriteRow:
+    """Return a pending write for another execution, after comparing its check.
+
+    Raises:
+        CorruptData: The row isn't what was written.
+    """
+    node = checked_write(write)
+    return write_with_check(write._replace(execution_id=execution_id, value=node))
+
+
+def _write_check(write: WriteRow) -> bytes:
+    try:
+        return _check(ormsgpack.packb(tuple(write)))
+    except (TypeError, ValueError) as error:
+        raise CorruptData(
+            f"a pending write of {write.execution_id!r} is damaged: {error}"
+        ) from error
+
+
+def _check(data: bytes) -> bytes:
+    content = _new_hash()
+    content.update(data)
+    return b2a_base64(content.digest(), newline=False)
