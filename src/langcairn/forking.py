@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
 from langgraph.checkpoint.base.id import uuid6
 
 from langcairn.backends.base import Commit, FindCheckpoints, FoundCheckpoint
@@ -13,7 +12,7 @@ from langcairn.errors import CheckpointNotFound, InvalidInput, StaleEpoch
 from langcairn.forks import FORK_NAME, find_forks
 from langcairn.maintenance import metadata_of
 from langcairn.operations import ATTEMPTS, too_busy
-from langcairn.records import metadata_json, valid_name
+from langcairn.records import valid_name, with_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,15 +82,11 @@ def _copy(codec: Codec, row: CheckpointRow, name: str | None) -> CheckpointRow:
     metadata |= {"source": "fork", "step": number}
     if name is not None:
         metadata[FORK_NAME] = name
-    graph = row.graph
-    if b'"ts"' in graph:  # the time of the copied one, as it was said
-        fields = orjson.loads(graph)
-        fields.pop("ts", None)
-        graph = orjson.dumps(fields)
-    return row._replace(
+    return with_metadata(
+        row,
+        metadata,
+        codec.plain,
         id=str(uuid6(clock_seq=max(number, 0))),
-        metadata=metadata_json(metadata, codec.plain),
         timestamp=datetime.now(UTC),
         version=row.version + 1,
-        graph=graph,
     )

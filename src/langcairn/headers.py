@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langcairn.backends.base import FindCheckpoints, Position
 from langcairn.forks import FORK_NAME, Step
 from langcairn.maintenance import metadata_of
-from langcairn.operations import decode_parts
-from langcairn.codec.reader import parse
-from langcairn.errors import CorruptData, MissingChunks
+from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,28 +99,6 @@ def find_written(execution_id: str, after: Position | None, limit: int) -> Opera
         execution_id, after=after, limit=limit
     )
     return {(one.row.namespace, one.row.id): list(one.writes) for one in found}
-
-
-def find_write_values(
-    codec: Codec, query: FindCheckpoints, channel: str
-) -> Operation[list[Any]]:
-    """Return what was written to one channel at a checkpoint, and decode nothing else.
-
-    Raises:
-        CorruptData: It is damaged.
-    """
-    found: Sequence[FoundCheckpoint] = yield query
-    if not found:
-        return []
-    stored = [write.value for write in found[0].writes if write.channel == channel]
-    nodes = [parse(value, f"a pending write to {channel!r}") for value in stored]
-    try:
-        return (yield from decode_parts(codec, found[0], nodes))
-    except MissingChunks:
-        again: Sequence[FoundCheckpoint] = yield query
-        if not again:
-            return []  # removed since it was found
-        raise
 
 
 def find_newest(execution_id: str) -> Operation[FoundCheckpoint | None]:

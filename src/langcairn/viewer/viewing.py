@@ -1,0 +1,196 @@
+"""What all pages share: the store, the templates, and how an error is told."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from langcairn.errors import (
+    AccessDenied,
+    CairnError,
+    CheckpointNotFound,
+    Conflict,
+    CorruptData,
+    InvalidInput,
+    StoreClosed,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
+from langcairn.viewer import text as words
+from langcairn.viewer.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from langcairn.store import CheckpointStore
+
+    Page = Callable[["Viewer", Request], Awaitable[Response]]
+
+PATIENCE = 20.0
+"""How long a page waits for the store [s]. Backends try again for longer while theirs is away."""
+
+_LONGEST = 4096  # [characters of one parameter]
+
+
+class Viewer:
+    """A store as it is shown.
+
+    Attributes:
+        store: The store.
+        title: What it is called.
+        write: Whether it may be changed from here.
+        csrf: What every form must bring back.
+        survey: Figures of all threads.
+    """
+
+    def __init__(self, store: CheckpointStore, title: str, *, write: bool) -> None:
+        self.store = store
+        self.title = title
+        self.write = write
+        self.csrf = secrets.token_urlsafe(32)
+        self.survey = Survey(store)
+        self._templates = Environment(
+            loader=PackageLoader("langcairn.viewer"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=_finalize,
+        )
+        self._templates.globals.update(
+            viewer=self, words=words, url=url, ago=words.ago, exactly=words.exactly
+        )
+
+    def page(self, template: str, **context: Any) -> HTMLResponse:
+        """Return a page, or a part of one."""
+        return HTMLResponse(self._templates.get_template(template).render(**context))
+
+    def refuse(self, status: int, title: str, remedy: str) -> Response:
+        """Return the page for what isn't let through or doesn't exist."""
+        return self._problem(status, title, "", remedy)
+
+    def endpoint(self, page: Page) -> Callable[[Request], Awaitable[Response]]:
+        """Return a page as Starlette calls it: in time, and with errors as pages."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await page(self, request)
+            except TimeoutError:
+                return self.tell(
+                    StoreUnavailable(f"the store has not answered for {PATIENCE:.0f} s")
+                )
+            except CairnError as error:
+                return self.tell(error)
+
+        return answer
+
+    def tell(self, error: CairnError) -> Response:
+        """Return the page for an error."""
+        status, title, remedy = explain(error)
+        return self._problem(status, title, str(error), remedy)
+
+    def _problem(self, status: int, title: str, message: str, remedy: str) -> Response:
+        template = self._templates.get_template("error.html")
+        text = template.render(status=status, title=title, message=message, remedy=remedy)
+        return HTMLResponse(text, status)
+
+
+_EXPLAINED: list[tuple[type[CairnError], int, str, str]] = [
+    (
+        StoreUnavailable,
+        503,
+        "The store can't be reached",
+        "Is its server running, and reachable from here? This page tries again by itself; "
+        "`langcairn doctor` looks into it.",
+    ),
+    (StoreFull, 507, "The store is full", "Free some space, or prune old checkpoints."),
+    (
+        StoreMisconfigured,
+        500,
+        "This store can't be used as it is",
+        "Check the URL and the table's name. A database of LangGraph's own savers is brought over "
+        "with `langcairn migrate`; one that a newer langcairn made needs that version.",
+    ),
+    (StoreClosed, 503, "The store was closed", "Start the viewer again."),
+    (
+        CheckpointNotFound,
+        404,
+        "There is no such checkpoint",
+        "It may have been pruned or deleted. The thread shows what is there.",
+    ),
+    (
+        Conflict,
+        409,
+        "Somebody else is writing to this thread",
+        "Wait until the run is over, then try again. Nothing was changed.",
+    ),
+    (
+        AccessDenied,
+        403,
+        "That is not allowed",
+        "The policy of this store's guard decides that, not the viewer.",
+    ),
+    (
+        CorruptData,
+        500,
+        "What is stored is damaged",
+        "`langcairn verify` says what else is. A backup, or an earlier checkpoint, has it whole.",
+    ),
+    (InvalidInput, 400, "That can't be done", "Go back and try it another way."),
+    (CairnError, 500, "That failed", "`langcairn doctor` may know why."),
+]
+
+
+def explain(error: CairnError) -> tuple[int, str, str]:
+    """Return an error's HTTP status, what it is, and what to do."""
+    return next(told for kind, *told in _EXPLAINED if isinstance(error, kind))  # type: ignore[misc]  # the rest of a tuple
+
+
+def url(path: str, **parameters: object) -> str:
+    """Return an address with parameters; those that are None are left out."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def parameter(request: Request, name: str, default: str | None = None) -> str:
+    """Return a parameter of a request.
+
+    Raises:
+        InvalidInput: It is missing or too long.
+    """
+    value = request.query_params.get(name, default)
+    if value is None:
+        raise InvalidInput(f"the address lacks {name}=…: follow a link, don't write it by hand")
+    if len(value) > _LONGEST:
+        raise InvalidInput(f"{name} has {len(value)} characters; {_LONGEST} is the most")
+    return value
+
+
+def whole_number(request: Request, name: str, default: int = 0) -> int:
+    """Return a parameter that counts something.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    value = parameter(request, name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) < 16):
+        raise InvalidInput(f"{name}={value[:40]!r} is no whole number")
+    return int(value)
+
+
+def is_part(request: Request) -> bool:
+    """Tell whether a script asks, for a part of a page."""
+    return "viewer-part" in request.headers
+
+
+def _finalize(value: Any) -> Any:
+    # Markup is a str, too, but of a type of its own: that was made fit before.
+    return words.showable(value) if type(value) is str else value
