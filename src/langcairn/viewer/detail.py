@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from langgraph.types import Interrupt
+
 from langcairn import operations
 from langcairn.backends.base import FindCheckpoints
 from langcairn.comparing import compare_states
 from langcairn.errors import CheckpointNotFound, CorruptData, InvalidInput
 from langcairn.viewer.difference import Difference
-from langcairn.viewer.members import is_conversation, members_of
+from langcairn.viewer.members import is_conversation, is_internal, members_of
 from langcairn.viewer.rendering import Renderer
 from langcairn.viewer.timeline import ERROR, INTERRUPT, RESUME
 
@@ -45,6 +47,7 @@ class Task:
 
     id: str
     writes: list[Channel] = field(default_factory=list)
+    questions: list[Markup] = field(default_factory=list)
     has_failed: bool = False
     is_waiting: bool = False
 
@@ -74,9 +77,9 @@ class Detail:
     details: Mapping[str, Markup] = field(default_factory=dict)
 
     @property
-    def waiting(self) -> list[Channel]:
+    def waiting(self) -> list[Markup]:
         """What nodes ask for that wait for an answer."""
-        return [w for t in self.tasks if t.is_waiting for w in t.writes if w.name == INTERRUPT]
+        return [question for task in self.tasks for question in task.questions]
 
     @property
     def failures(self) -> list[Channel]:
@@ -146,7 +149,7 @@ def channels_of(state: Any, place: Mapping[str, str]) -> list[Channel]:
             str(name),
             renderer.value(value, (position,)),
             _is_small(value),
-            _is_internal(name),
+            is_internal(name),
             is_conversation(value),
         )
         for position, (name, value) in order
@@ -154,13 +157,9 @@ def channels_of(state: Any, place: Mapping[str, str]) -> list[Channel]:
 
 
 def _rank(name: Any, value: Any) -> int:
-    if _is_internal(name):
+    if is_internal(name):
         return 3
     return 2 if is_conversation(value) else 0 if _is_small(value) else 1
-
-
-def _is_internal(name: Any) -> bool:
-    return isinstance(name, str) and name.startswith(("__", "branch:to:"))
 
 
 def _is_small(value: Any) -> bool:
@@ -183,8 +182,23 @@ def _tasks(loaded: Loaded, place: Mapping[str, str]) -> list[Task]:
         task = tasks.setdefault(task_id, Task(task_id))
         task.writes.append(Channel(channel, renderer.value(value, (position,), 1)))
         task.has_failed |= channel == ERROR
-        task.is_waiting |= channel == INTERRUPT and task_id not in answered
+        if channel == INTERRUPT and task_id not in answered:
+            task.is_waiting = True
+            task.questions += _questions(renderer, value, position)
     return list(tasks.values())
+
+
+def _questions(renderer: Renderer, value: Any, position: int) -> list[Markup]:
+    """Return what the interrupts of one task ask, without what LangGraph wraps it in."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(i, Interrupt) for i in value):
+        return [renderer.value(value, (position,))]
+    questions = []
+    for number, one in enumerate(value):
+        members = members_of(one)
+        labels = [label for label, _ in members.part(0, members.count)] if members else []
+        path = (position, number, labels.index("value"))
+        questions.append(renderer.value(one.value, path))
+    return questions
 
 
 async def _differences(store: CheckpointStore, loaded: Loaded) -> list[Difference] | None:
@@ -202,8 +216,7 @@ def differences(before: Loaded, after: Loaded) -> list[Difference]:
     """Return what is different between two checkpoints, rendered."""
     diffs = compare_states(before.state, after.state)
     old, new = _renderer(before), _renderer(after)
-    found = [Difference.of(diff, before.state, after.state, old, new) for diff in diffs]
-    return sorted(found, key=lambda one: _is_internal(one.name))
+    return [Difference.of(diff, before.state, after.state, old, new) for diff in diffs]
 
 
 def _renderer(loaded: Loaded) -> Renderer:

@@ -11,6 +11,7 @@ from langchain_core.messages import BaseMessage
 from markupsafe import Markup
 
 from langcairn.viewer import text as words
+from langcairn.viewer.members import is_internal, members_of
 from langcairn.viewer.messages import Conversation
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Difference:
     summary: str
     items: list[tuple[str, str, Markup]]
     more: int
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the channel is LangGraph's own."""
+        return is_internal(self.name)
 
     @classmethod
     def of(
@@ -119,6 +125,11 @@ def _one(value: Any, path: Path, renderer: Renderer) -> Markup:
 def _both(
     before: Any, after: Any, places: tuple[Path, Path], renderers: tuple[Renderer, Renderer]
 ) -> Markup:
+    if members_of(before) is None and members_of(after) is None and _is_short(before, after):
+        return Markup(
+            '<div class="inline-change"><del>{}</del><span aria-hidden="true">→</span>'
+            "<ins>{}</ins></div>"
+        ).format(renderers[0].value(before, places[0]), renderers[1].value(after, places[1]))
     texts = [_said(before), _said(after)]
     if None not in texts and texts[0] != texts[1]:
         marked = _marked(str(texts[0]), str(texts[1]))
@@ -126,6 +137,14 @@ def _both(
             return Markup('<div class="textual v">{}</div>').format(marked)
     return Markup('<div class="before">{}</div><div class="after">{}</div>').format(
         _one(before, places[0], renderers[0]), _one(after, places[1], renderers[1])
+    )
+
+
+def _is_short(*values: Any) -> bool:
+    """Tell whether values fit a line side by side."""
+    return all(
+        len(value) < 60 and "\n" not in value if isinstance(value, str) else len(repr(value)) < 60
+        for value in values
     )
 
 

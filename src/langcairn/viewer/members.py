@@ -65,6 +65,11 @@ def is_conversation(value: Any) -> bool:
     )
 
 
+def is_internal(name: Any) -> bool:
+    """Tell whether a channel is LangGraph's own."""
+    return isinstance(name, str) and name.startswith(("__", "branch:to:"))
+
+
 def at(value: Any, path: Sequence[int]) -> Any:
     """Return what is at a path in a value.
 

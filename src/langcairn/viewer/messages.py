@@ -46,16 +46,18 @@ class Conversation:
         known = role if role in _ROLES else "other"
         failed = isinstance(message, ToolMessage) and message.status == "error"
         return Markup(
-            '<li class="message {}{}" data-role="{}"><div class="who"><span class="role">{}</span>'
-            "{}</div>{}{}</li>"
+            '<li class="message {0}{1}"><div class="who"><span class="role">{2}</span>'
+            "{3}</div>{4}{5}"
+            '<details class="raw" data-load="{6}"><summary>all fields</summary>'
+            '<a class="more" href="{6}">Open</a></details></li>'
         ).format(
             known,
             " failed" if failed else "",
-            known,
             _ROLES.get(role, words.showable(words.short(role, 40))),
             self._aside(message, failed=failed),
             self._content(message, path),
             self._calls(message),
+            self._renderer.url(path),
         )
 
     def _aside(self, message: BaseMessage, *, failed: bool) -> Markup:

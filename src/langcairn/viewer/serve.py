@@ -86,13 +86,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def title_of(url: str) -> str:
     """Return a store's URL without what is secret in it: the password and all options."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        return url
     parts = urlsplit(url)
-    netloc = parts.netloc
+    netloc, path = parts.netloc, rest.removeprefix(parts.netloc).split("?")[0].split("#")[0]
     if "@" in netloc:
         user, _, place = netloc.rpartition("@")
         netloc = f"{user.split(':')[0]}@{place}"
-    shown = parts._replace(netloc=netloc, query="", fragment="").geturl()
-    # urlunsplit drops the empty host of sqlite:///path in some versions of Python.
-    if "://" in url and "://" not in shown:
-        shown = shown.replace(":", "://", 1)
-    return shown
+    return f"{scheme}://{netloc}{path}"

@@ -231,7 +231,7 @@ def _activity(headers: Sequence[Header], lanes: Lanes, start: int, link: str) ->
         )
         pieces.append(
             Markup(
-                '<a href="{}{}"><rect class="bar{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" '
+                '<a href="{}{}"><rect class="beat{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" '
                 'height="{:.1f}" rx="2"><title>{}</title></rect></a>'
             ).format(
                 link,

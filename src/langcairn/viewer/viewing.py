@@ -65,7 +65,12 @@ class Viewer:
             finalize=_finalize,
         )
         self._templates.globals.update(
-            viewer=self, words=words, url=url, ago=words.ago, exactly=words.exactly
+            viewer=self,
+            words=words,
+            url=url,
+            ago=words.ago,
+            exactly=words.exactly,
+            label=label,
         )
 
     def page(self, template: str, **context: Any) -> HTMLResponse:
@@ -158,6 +163,20 @@ def url(path: str, **parameters: object) -> str:
     """Return an address with parameters; those that are None are left out."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
+
+
+def label(node_name: str, source: object = "") -> str:
+    """Return what to call the step before a checkpoint.
+
+    Args:
+        node_name: The nodes that ran.
+        source: Why the checkpoint was taken, as LangGraph's metadata say it.
+    """
+    if source == "input":
+        return "input"
+    if node_name:
+        return "start" if node_name == "__start__" else node_name
+    return str(source) if source in ("update", "fork", "loop") else "saved by hand"
 
 
 def parameter(request: Request, name: str, default: str | None = None) -> str:

@@ -203,7 +203,12 @@
   // What the page came with
 
   if (location.hash === "#search") $("#search")?.focus();
-  $(".step.selected")?.scrollIntoView({ block: "nearest" });
+  const timeline = $("#timeline"), selected = $(".step.selected");
+  if (timeline && selected) {
+    // The list alone, not the page.
+    const over = selected.getBoundingClientRect().bottom - timeline.getBoundingClientRect().bottom;
+    if (over > 0) timeline.scrollTop += over + timeline.clientHeight / 3;
+  }
   if ($("#retry")) setTimeout(() => location.reload(), 5000);
   const url = new URL(location.href);
   if (url.searchParams.has("done")) {
