@@ -13,7 +13,6 @@ from langcairn import RedisCheckpointStore
 from langcairn.backends.base import Commit, FindCheckpoints
 from langcairn.backends.redis import RedisBackend
 from langcairn.checkpoint import Checkpoint
-from langcairn.errors import MissingChunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +44,7 @@ def test_a_failover(group: FailoverGroup) -> None:
     backend.close()
 
 
-@pytest.mark.parametrize(
-    "cache_bytes",
-    [0, pytest.param(10_000_000, marks=pytest.mark.xfail(
-        raises=MissingChunks, strict=True,
-        reason="a writer takes for stored what it put before; docs/redis.md says what to do"))],
-)  # fmt: skip
+@pytest.mark.parametrize("cache_bytes", [0, 10_000_000])
 def test_a_writer_that_outlives_what_it_wrote(cache_bytes: int) -> None:
     """A server that lost its last puts must not be given checkpoints that build upon them."""
     texts = [f"{number} " * 500 for number in range(6)]

@@ -58,17 +58,20 @@ class ExecutionCache:
         epoch: The epoch for which the rest holds, which never changes; None until the execution
             is seen in storage.
         known: Ids of chunks that are stored.
+        witnesses: Chunks that were stored last, so that all of ``known`` is there if they are: a
+            server that loses what it acknowledged loses the end of its history.
         values: The last stored value of each place; its chunks are in ``known``.
         heads: Namespace to the checkpoint last put or loaded.
         content: Opened chunks. They hold in any epoch: an id never gets other content.
         size: The bytes that all this holds, about.
     """
 
-    __slots__ = ("content", "epoch", "heads", "known", "size", "values")
+    __slots__ = ("content", "epoch", "heads", "known", "size", "values", "witnesses")
 
     def __init__(self, format: ChunkFormat, epoch: int | None = None) -> None:
         self.epoch = epoch
         self.known: set[ChunkId] = set()
+        self.witnesses: frozenset[ChunkId] = frozenset()
         self.values: OrderedDict[Place, Encoded] = OrderedDict()
         self.heads: OrderedDict[str, Head] = OrderedDict()
         self.content = Content(format)
@@ -80,6 +83,7 @@ _EMPTY = 2000  # [bytes]
 # Each call of a subgraph has a namespace of its own, most of which are never written to again.
 _MOST_NAMESPACES = 64
 _MOST_VALUES = 512
+_MOST_WITNESSES = 256
 
 
 class Caches:
@@ -140,6 +144,8 @@ class Caches:
         chunks: Iterable[ChunkId] = (),
         values: Mapping[Place, Encoded] | None = None,
         heads: Mapping[str, Head] | None = None,
+        witnesses: Iterable[ChunkId] = (),
+        instead_of: AbstractSet[ChunkId] = frozenset(),
         grown: int = 0,
     ) -> None:
         """Add what is stored as of an epoch; nothing if the cache is of another.
@@ -151,6 +157,8 @@ class Caches:
             chunks: Chunks that are stored.
             values: The last values of places.
             heads: The last checkpoints of namespaces.
+            witnesses: Those of what was stored or seen.
+            instead_of: Witnesses for which the new ones stand, too.
             grown: How many bytes its content has grown by.
         """
         with self._lock:
@@ -159,6 +167,11 @@ class Caches:
             if cache.epoch != epoch:
                 return
             cache.known.update(chunks)
+            cache.witnesses = (cache.witnesses - instead_of).union(witnesses)
+            if len(cache.witnesses) > _MOST_WITNESSES:
+                # Of many checkpoints that were read. The next put stores everything once more.
+                self._forget(execution_id)
+                return
             for place, value in (values or {}).items():
                 grown += value.size - _size(cache.values.pop(place, None))
                 cache.values[place] = value

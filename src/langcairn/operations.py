@@ -30,7 +30,7 @@ from langcairn.backends.base import (
 from langcairn.cache import Caches, ExecutionCache, Head, Place
 from langcairn.checks import checked_graph, checked_write, write_with_check
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
-from langcairn.codec.reader import ChunkMissing, Reader, parse
+from langcairn.codec.reader import ChunkMissing, Reader, parse, references
 from langcairn.codec.serde import SafeSerializer
 from langcairn.codec.tree import Encoded, Encoder
 from langcairn.errors import CorruptData, MissingChunks, StaleEpoch, StoreUnavailable
@@ -97,6 +97,7 @@ class CommitBuilder:
         self.codec = codec
         self.execution_id = execution_id
         self.cache = codec.caches.get(execution_id)
+        self.witnesses: frozenset[ChunkId] = frozenset()
         self.encoder = Encoder(codec.serde, codec.format.namer(execution_id))
         self.checkpoints: list[CheckpointRow] = []
         self.writes: list[WriteRow] = []
@@ -153,6 +154,7 @@ class CommitBuilder:
         """Return the commit, with the chunks that are needed."""
         known = self.cache.known
         new = [item for item in self.encoder.chunks.items() if item[0] not in known]
+        self.witnesses = self.cache.witnesses  # after what they stand for was looked up
         seal = self.codec.format.seal
         chunks = [(id, seal(payload)) for id, payload in new]
         return Commit(
@@ -163,6 +165,7 @@ class CommitBuilder:
             self.writes,
             expected=expected,
             newest=newest,
+            witnesses=() if self.cache.epoch is None else tuple(self.witnesses),
         )
 
     def commit(
@@ -188,6 +191,8 @@ class CommitBuilder:
                 chunks=[id for id, _ in request.chunks],
                 values=self.values,
                 heads=self.heads,
+                witnesses=[id for id, _ in request.chunks[-1:]],
+                instead_of=self.witnesses if request.chunks else frozenset(),
                 # Opened already: the next run of a thread reads what this one has just written.
                 grown=sum(cache.content.keep(id, opened[id]) for id, _ in request.chunks)
                 + 100 * len(request.chunks),
@@ -448,7 +453,15 @@ def _fill(
         asked |= missing
         chunks: dict[ChunkId, bytes] = yield FetchChunks(row.execution_id, sorted(missing))
         grown = sum(cache.content.add(id, sealed) for id, sealed in chunks.items())
-        codec.caches.publish(row.execution_id, cache, found.epoch, chunks=chunks, grown=grown)
+        codec.caches.publish(
+            row.execution_id,
+            cache,
+            found.epoch,
+            chunks=chunks,
+            # Whatever is in a page was stored before it.
+            witnesses=set().union(*references(nodes, {})),
+            grown=grown,
+        )
         if lacking := missing - chunks.keys():
             raise MissingChunks(
                 f"{place(row)} refers to chunk {min(lacking)}, which is not stored: the data was "

@@ -107,6 +107,7 @@ class Session:
         self._codec = _with_caches_of_its_own(codec)
         self._epoch: int | None = None  # None: the next commit must carry everything
         self._made: dict[ChunkId, bytes] = {}
+        self._witnesses: tuple[ChunkId, ...] = ()  # of what was stored last
         self._over = False
 
     @property
@@ -150,10 +151,14 @@ class Session:
         self._made.update(new)
         chunks = new if self._epoch is not None else list(self._made.items())
         rows = {(save.row.namespace, save.row.id): save.row for save in saves}
-        return Commit(self.execution_id, self._epoch, chunks, list(rows.values()))
+        witnesses = () if self._epoch is None else self._witnesses
+        return Commit(
+            self.execution_id, self._epoch, chunks, list(rows.values()), witnesses=witnesses
+        )
 
     def committed(self, commit: Commit, epoch: int) -> None:
         """Note that a commit was made, and the epoch that it was answered with."""
+        self._witnesses = tuple(id for id, _ in commit.chunks[-1:]) or self._witnesses
         # Another epoch than expected: something was replaced, and what only that referred to may
         # be swept from now on, though later saves may refer to it, too.
         self._epoch = epoch if commit.epoch in (None, epoch) else None

@@ -19,6 +19,7 @@ from langcairn.testing import (
     TransactionContract,
     WorkflowContract,
 )
+from langcairn.testing.lost_history import LostHistory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,10 @@ def storage(url: str) -> Iterator[Storage]:
 
 
 class TestBackend(BackendContract, TransactionContract):
+    pass
+
+
+class TestLostHistory(LostHistory):
     pass
 
 

@@ -105,8 +105,8 @@ class Commit(NamedTuple):
     Raises:
         LeaseLost: ``fence`` is not the token of the execution's lease.
         LeaseHeld: There is no ``fence``, but somebody has a lease.
-        StaleEpoch: ``epoch`` is not the execution's. The commit may refer to chunks that it
-            doesn't carry, and they may be gone.
+        StaleEpoch: ``epoch`` is not the execution's, or a witness is missing. The commit may refer
+            to chunks that it doesn't carry, and they may be gone.
         VersionConflict: A checkpoint has another version than ``expected``.
         ConcurrentWriter: Another checkpoint is the ``newest``.
     """
@@ -124,6 +124,10 @@ class Commit(NamedTuple):
     newest: Sequence[Newest] = ()
     fence: int | None = None
     """The token of the writer's lease."""
+    witnesses: Sequence[ChunkId] = ()
+    """Chunks that are there if all is that the commit refers to and doesn't carry. If one is
+    missing, the server has lost what it had acknowledged. (A backend whose data can't be lost while
+    its writers live needn't look.)"""
     again: bool = False
     """Set by a backend that repeats a commit because it can't know whether the first attempt was
     made: then what this very commit stored or removed is no conflict."""

@@ -56,7 +56,10 @@ WITH asked AS MATERIALIZED (
     RETURNING execution_id, epoch, lease_token, lease_owner
 ), present AS MATERIALIZED (
     SELECT number, execution_id, found.epoch, fresh, {lease} = fence AS free,
-        (asked.epoch IS NULL OR asked.epoch = found.epoch) AND {lease} = fence AS ok
+        (asked.epoch IS NULL OR asked.epoch = found.epoch) AND {lease} = fence AND NOT EXISTS (
+            SELECT FROM unnest($5::integer[], $6::text[]) AS witness (of, id)
+            WHERE of = number AND NOT EXISTS (SELECT FROM {chunks} AS c
+                WHERE c.execution_id = found.execution_id AND c.id = witness.id)) AS ok
     FROM (SELECT * FROM locked UNION ALL SELECT * FROM added) AS found
     JOIN asked USING (execution_id)
 )"""
@@ -67,7 +70,10 @@ _OF_MANY = "JOIN present USING (number)"
 _ONE = """
 WITH present AS MATERIALIZED (
     SELECT 1 AS number, execution_id, epoch, $3::bigint AS fresh, {lease} = $4::bigint AS free,
-        epoch = $2::bigint AND {lease} = $4::bigint AS ok
+        epoch = $2::bigint AND {lease} = $4::bigint AND NOT EXISTS (
+            SELECT FROM unnest($5::text[]) AS witness (id)
+            WHERE NOT EXISTS (SELECT FROM {chunks} AS c
+                WHERE c.execution_id = $1::text AND c.id = witness.id)) AS ok
     FROM {executions} WHERE execution_id = $1::text FOR NO KEY UPDATE
 )"""
 _OF_ONE = "CROSS JOIN present"
@@ -146,6 +152,7 @@ class Draft:
         self._chunks: dict[_Row, _Row] = {}
         self._checkpoints: dict[_Row, _Row] = {}
         self._writes: dict[_Row, _Row] = {}
+        self._witnesses: dict[tuple[int, str], None] = {}
         numbers: dict[str, int] = {}
         for commit in commits:
             self._asked[commit.execution_id] = (commit.epoch, commit.fence or 0)
@@ -153,6 +160,7 @@ class Draft:
             self._add(number, commit)
 
     def _add(self, number: int, commit: Commit) -> None:
+        self._witnesses.update(dict.fromkeys((number, id) for id in commit.witnesses))
         for chunk in commit.chunks:
             self._chunks[number, chunk[0]] = (number, *chunk)
         for row in commit.checkpoints:
@@ -181,11 +189,14 @@ class Draft:
             if alone:
                 parameters += (scalar(TEXT, execution_id), scalar(BIGINT, epoch))
                 parameters += (scalar(BIGINT, next_epoch()), scalar(BIGINT, fence))
+                parameters.append(array(TEXT, [id for _, id in self._witnesses]))
             else:
                 epochs, fences = zip(*self._asked.values(), strict=True)
                 parameters += (array(TEXT, self._asked), array(BIGINT, epochs))
                 parameters.append(array(BIGINT, [next_epoch() for _ in self._asked]))
                 parameters.append(array(BIGINT, fences))
+                parameters.append(array(INTEGER, [number for number, _ in self._witnesses]))
+                parameters.append(array(TEXT, [id for _, id in self._witnesses]))
             for keyed, types in kinds:
                 rows = list(keyed.values())
                 forms.append("none" if not rows else "one" if alone and len(rows) == 1 else "many")
@@ -212,7 +223,7 @@ class Draft:
                 outcomes[execution_id] = Leased()
             elif asked is not None:
                 outcomes[execution_id] = StaleEpoch(
-                    f"execution {execution_id!r} has left epoch {asked}"
+                    f"execution {execution_id!r} has left epoch {asked}, or lost chunks"
                 )
         return outcomes
 
@@ -248,7 +259,7 @@ def _sql(
         replaces: Whether one of the writes may replace another.
     """
     sql = [tables.sql(_ONE if alone else _MANY, lease=_LEASE)]
-    used = 4
+    used = 5 if alone else 6
 
     def add(part: str, form: _Form, types: Sequence[Type]) -> None:
         nonlocal used

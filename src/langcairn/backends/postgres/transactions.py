@@ -86,8 +86,10 @@ def _commit_all(
         for part in divided(bare):
             draft = Draft([part._replace(epoch=epoch)])
             outcomes = draft.outcomes((yield draft.statement(tables)))
-            # An epoch, as the conditions of the statement are those that hold since the lock.
-            epoch = cast("int", outcomes[commit.execution_id])
+            outcome = outcomes[commit.execution_id]
+            if isinstance(outcome, Exception):
+                raise outcome  # a witness is missing; all else was compared after the lock
+            epoch = outcome
         epochs.append(epoch)
     return epochs
 

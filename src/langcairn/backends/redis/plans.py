@@ -411,7 +411,7 @@ def _words(commit: Commit, horizon: Argument, fence: bytes | None = None) -> lis
 
 def _items(commit: Commit) -> list[Argument]:
     parts = (commit.chunks, commit.checkpoints, commit.writes, commit.removals, commit.expected)
-    items: list[Argument] = [*map(len, parts), len(commit.newest)]
+    items: list[Argument] = [*map(len, parts), len(commit.newest), len(commit.witnesses)]
     for id, data in commit.chunks:
         items += (table.part(id), data)
     for row in commit.checkpoints:
@@ -426,6 +426,7 @@ def _items(commit: Commit) -> list[Argument]:
     for newest in commit.newest:
         ids = map(table.part, (newest.parent_id or "", newest.id))
         items += (table.row_name(newest.namespace), *ids)
+    items += map(table.part, commit.witnesses)
     _refuse_too_much(items)
     return items
 

@@ -3,13 +3,14 @@
 -- KEYS: the executions. ARGV: ttl [ms], '1' if the commits come again, and then for each execution
 --   the writer's epoch or '', the epoch if another one is needed, the new horizon ('0': none, '': as
 --   it is), the token of the writer's lease or '', the numbers of chunks, checkpoints, writes,
---   removals, expected versions and newest checkpoints, and then
+--   removals, expected versions, newest checkpoints and witnesses, and then
 --   for each chunk      id, data
 --   for each checkpoint name, name by id, value
 --   for each write      name, value, '1' if it replaces what is there
 --   for each removal    namespace, id
 --   for each version    name of the checkpoint, the version or ''
 --   for each newest     the beginning of the names in the namespace, the parent or '', the id itself
+--   for each witness    the id of a chunk that must be there
 -- Returns for each execution the epoch, what renew() returned, and of the removed ids those that no
 -- checkpoint has any more; nil if a writer's epoch is stale; or, if a condition isn't met, 'refused',
 -- the number of the execution, and what refused() or a check says.
@@ -19,9 +20,10 @@ local ttl, again = tonumber(ARGV[1]), ARGV[2] == '1'
 -- Read where the parts of a commit are. Returns them, and where the next commit begins.
 local function parsed(at)
     local commit = {expected = ARGV[at], fresh = ARGV[at + 1], horizon = ARGV[at + 2], fence = ARGV[at + 3]}
-    local place = at + 10
+    local place = at + 11
     for number, part in ipairs({
         {'chunks', 2}, {'rows', 3}, {'writes', 3}, {'removals', 2}, {'versions', 2}, {'newest', 3},
+        {'witnesses', 1},
     }) do
         local name, width = part[1], part[2]
         local count = tonumber(ARGV[at + 3 + number])
@@ -84,6 +86,9 @@ local function refusal(number, commit)
     local why = refused(lease, commit.fence)
     if why then return {'refused', number, unpack(why)} end
     if commit.expected ~= '' and commit.expected ~= epoch then return false end
+    for at = commit.witnesses, commit.witnesses_end do
+        if not member('c' .. ARGV[at] .. '\0') then return false end
+    end
     for at = commit.versions, commit.versions_end, 2 do
         local name = ARGV[at]
         local row = member(name)
