@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import FindCheckpoints, Position
+from langcairn.errors import CorruptData
 from langcairn.forks import FORK_NAME, Step
 from langcairn.maintenance import metadata_of
-from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,11 +93,11 @@ def _call(row: CheckpointRow, parents: Any) -> Key | None:
     return namespace, str(parents[namespace])
 
 
-def find_written(execution_id: str, after: Position | None, limit: int) -> Operation[dict[Key, list[WriteRow]]]:
+def find_written(
+    execution_id: str, after: Position | None, limit: int
+) -> Operation[dict[Key, list[WriteRow]]]:
     """Return the pending writes of the checkpoints behind a place, by key, as they are stored."""
-    found: Sequence[FoundCheckpoint] = yield FindCheckpoints(
-        execution_id, after=after, limit=limit
-    )
+    found: Sequence[FoundCheckpoint] = yield FindCheckpoints(execution_id, after=after, limit=limit)
     return {(one.row.namespace, one.row.id): list(one.writes) for one in found}
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from langcairn.store import CheckpointStore
 
@@ -69,7 +69,7 @@ def create_app(
         ("/change", changes.change, "POST"),
     ]
     gate = Middleware(
-        Gate,  # type: ignore[arg-type]  # its arguments are by name only
+        Gate,
         host=host,
         hosts=list(hosts),
         token=token,

@@ -10,7 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command
@@ -77,8 +84,9 @@ def _research(saver: CheckpointSaver) -> None:
 
     def search(state: _Report) -> _Report:
         said = f"Searching for {state['topic']}"
-        call = {"name": "search", "args": {"query": state["topic"], "limit": 3}, "id": "s1"}
-        return {"messages": [AIMessage(said, tool_calls=[{**call, "type": "tool_call"}])]}  # type: ignore[list-item]  # a ToolCall
+        arguments = {"query": state["topic"], "limit": 3}
+        call = ToolCall(name="search", args=arguments, id="s1", type="tool_call")
+        return {"messages": [AIMessage(said, tool_calls=[call])]}
 
     def read(state: _Report) -> _Report:
         found = {"source": f"{state['topic']} in brief", "pages": 12, "score": 0.87, "quoted": True}
@@ -112,8 +120,8 @@ def _research(saver: CheckpointSaver) -> None:
     outer.add_edge("write", END)
     graph = outer.compile(checkpointer=saver)
     for topic in ("revenue of the third quarter", "costs of the third quarter"):
-        asked = [HumanMessage(f"Write about the {topic}")]
-        graph.invoke({"topic": topic, "messages": asked}, _config(REPORT))
+        asked: _Report = {"topic": topic, "messages": [HumanMessage(f"Write about the {topic}")]}
+        graph.invoke(asked, _config(REPORT))
 
 
 def _fail(saver: CheckpointSaver) -> None:

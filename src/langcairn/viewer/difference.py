@@ -62,7 +62,7 @@ class Difference:
         """
         was, now = _position(before, diff.name), _position(after, diff.name)
         if diff.items:
-            rendered = [
+            rendered: list[tuple[str, str, Markup]] = [
                 (item.kind, *_item(item, diff, (was, now), (old, new)))
                 for item in diff.items[:_ITEMS]
             ]
@@ -94,7 +94,10 @@ def _position(state: Any, name: str) -> Path:
 
 
 def _item(
-    item: ItemDiff, diff: ChannelDiff, places: tuple[Path, Path], renderers: tuple[Renderer, Renderer]
+    item: ItemDiff,
+    diff: ChannelDiff,
+    places: tuple[Path, Path],
+    renderers: tuple[Renderer, Renderer],
 ) -> tuple[str, Markup]:
     side = 0 if item.kind == "removed" else 1
     whole, value = ((diff.before, item.before), (diff.after, item.after))[side]

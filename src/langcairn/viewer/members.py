@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from enum import Enum
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
@@ -17,7 +17,8 @@ from langcairn.errors import InvalidInput
 Path = tuple[int, ...]
 
 
-class Members(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Members:
     """A value that has others inside."""
 
     kind: str
@@ -31,28 +32,36 @@ class Members(NamedTuple):
 
 def members_of(value: Any) -> Members | None:
     """Return what is inside a value; None if it is to be shown as one piece."""
-    kind = type(value)
-    if isinstance(value, (str, bytes, bytearray, Enum)) or value is None:
+    if value is None or isinstance(value, (str, bytes, bytearray, Enum)):
         return None
-    if isinstance(value, tuple) and hasattr(kind, "_fields"):
-        return _fields(kind.__name__, dict(zip(kind._fields, value, strict=False)))
+    fields = _fields_of(value)
+    kind = type(value).__name__
+    if fields is not None:
+        return Members(kind, len(fields), _entries(fields), named=True)
     if isinstance(value, Mapping):
-        return Members(kind.__name__, len(value), _entries(value), named=True)
+        return Members(kind, len(value), _entries(value), named=True)
     if isinstance(value, (list, tuple, deque)):
-        return Members(kind.__name__, len(value), _elements(value), named=False)
+        return Members(kind, len(value), _elements(value), named=False)
     if isinstance(value, Set):
         # Sets have no order of their own, and a path must find the same member again.
-        return Members(kind.__name__, len(value), _elements(sorted(value, key=repr)), named=False)
+        return Members(kind, len(value), _elements(sorted(value, key=repr)), named=False)
+    return None
+
+
+def _fields_of(value: Any) -> dict[str, Any] | None:
+    """Return the fields of an object that has some; None for other values."""
+    kind = type(value)
+    if isinstance(value, tuple):
+        names = getattr(kind, "_fields", None)
+        return None if names is None else dict(zip(names, value, strict=False))
     if isinstance(value, BaseModel):
-        extra = value.__pydantic_extra__ or {}
-        return _fields(kind.__name__, {**value.__dict__, **extra})
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {**value.__dict__, **(value.__pydantic_extra__ or {})}
+    if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
-        return _fields(kind.__name__, {name: getattr(value, name, None) for name in names})
-    slots = getattr(kind, "__slots__", ())
-    if kind.__module__.startswith("langgraph.") and slots:  # Send, Interrupt
-        names = [name for name in slots if hasattr(value, name)]
-        return _fields(kind.__name__, {name: getattr(value, name) for name in names})
+        return {name: getattr(value, name, None) for name in names}
+    if kind.__module__.startswith("langgraph."):  # Send, for one
+        names = [name for name in getattr(kind, "__slots__", ()) if hasattr(value, name)]
+        return {name: getattr(value, name) for name in names} or None
     return None
 
 
@@ -85,10 +94,6 @@ def at(value: Any, path: Sequence[int]) -> Any:
             )
         value = members.part(position, position + 1)[0][1]
     return value
-
-
-def _fields(kind: str, fields: dict[str, Any]) -> Members:
-    return Members(kind, len(fields), _entries(fields), named=True)
 
 
 def _entries(value: Mapping[Any, Any]) -> Callable[[int, int], list[tuple[str, Any]]]:

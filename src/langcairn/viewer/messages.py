@@ -151,14 +151,18 @@ class Conversation:
         ).format(
             _short(str(call.get("name"))),
             _short(str(call.get("id") or ""), 24),
-            Markup('<span class="badge error">{}</span>').format(_short(str(error))) if error else "",
+            Markup('<span class="badge error">{}</span>').format(_short(str(error)))
+            if error
+            else "",
             Markup().join(shown),
         )
 
     def _argument(self, value: Any) -> Markup:
         text = value if isinstance(value, str) else repr(value)
         kind = "block" if "\n" in text else ""
-        return Markup('<span class="v {}">{}</span>').format(kind, words.showable(words.short(text, 2000)))
+        return Markup('<span class="v {}">{}</span>').format(
+            kind, words.showable(words.short(text, 2000))
+        )
 
 
 def _short(text: str, most: int = 60) -> str:

@@ -53,7 +53,7 @@ class Renderer:
         members = members_of(value)
         if members is None:
             return self._leaf(value, path)
-        return self._tree(value, members, path, depth)
+        return self._tree(members, path, depth)
 
     def part(self, value: Any, path: Path, start: int | None) -> Markup:
         """Return the part of a value from a position on, as it is loaded on demand."""
@@ -102,7 +102,7 @@ class Renderer:
 
     # Trees
 
-    def _tree(self, value: Any, members: Members, path: Path, depth: int) -> Markup:
+    def _tree(self, members: Members, path: Path, depth: int) -> Markup:
         head = Markup(
             '<span class="kind">{}</span><span class="count">{}</span><span class="peek">{}</span>'
         ).format(members.kind, words.number(members.count), self._peek(members))
@@ -122,7 +122,9 @@ class Renderer:
     def _rows(self, members: Members, path: Path, start: int, depth: int) -> Markup:
         stop = start + _MEMBERS
         rows = [
-            Markup('<div class="row{}"><span class="key">{}</span><div class="val">{}</div></div>').format(
+            Markup(
+                '<div class="row{}"><span class="key">{}</span><div class="val">{}</div></div>'
+            ).format(
                 "" if members.named else " position",
                 words.showable(words.short(label, 200)),
                 self.value(member, (*path, position), depth + 1),
@@ -224,8 +226,10 @@ def _kind(value: Any) -> str:
 def _amount(characters: int) -> str:
     if characters < 10_000:
         return words.count(characters, "character")
-    return words.size(characters).replace("B", "characters") if characters < 1e6 else (
-        f"{characters / 1e6:.1f} million characters"
+    return (
+        words.size(characters).replace("B", "characters")
+        if characters < 1e6
+        else (f"{characters / 1e6:.1f} million characters")
     )
 
 

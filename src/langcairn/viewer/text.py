@@ -62,7 +62,8 @@ def ago(time: datetime | None, now: datetime | None = None) -> str:
     for end, length, unit in _SPANS:
         if seconds < end:
             amount = int(seconds // length)
-            return f"{amount} {unit.removesuffix('s') if amount == 1 and length > 86_400 else unit} ago"
+            one = amount == 1 and length > 86_400
+            return f"{amount} {unit.removesuffix('s') if one else unit} ago"
     raise AssertionError("the last span has no end")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from langcairn.viewer import text as words
 from langcairn.viewer.lanes import HUES, MOST_LANES, Lane, Lanes, lay_out
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ def _dot(row: Row, number: int) -> Markup:
     hue, sub = row.lane.hue, bool(row.lane.namespace)
     pieces = []
     if row.is_selected:
-        pieces.append(Markup('<circle class="halo hue-{}" cx="{}" cy="{}" r="11"/>').format(hue, x, y))
+        pieces.append(
+            Markup('<circle class="halo hue-{}" cx="{}" cy="{}" r="11"/>').format(hue, x, y)
+        )
     if row.has_failed:
         pieces.append(
             Markup(
@@ -208,7 +211,9 @@ def _dot(row: Row, number: int) -> Markup:
             Markup('<circle class="dot hollow hue-{}" cx="{}" cy="{}" r="5"/>').format(hue, x, y)
         )
     else:
-        pieces.append(Markup('<circle class="dot hue-{}" cx="{}" cy="{}" r="5.5"/>').format(hue, x, y))
+        pieces.append(
+            Markup('<circle class="dot hue-{}" cx="{}" cy="{}" r="5.5"/>').format(hue, x, y)
+        )
     return Markup().join(pieces)
 
 
@@ -241,7 +246,8 @@ def _activity(headers: Sequence[Header], lanes: Lanes, start: int, link: str) ->
                 height - tall,
                 step - 2,
                 tall,
-                f"{len(rows)} checkpoints from {headers[rows[-1]].step.timestamp:%Y-%m-%d %H:%M:%S}",
+                f"{words.count(len(rows), 'checkpoint')} from "
+                f"{words.exactly(headers[rows[-1]].step.timestamp)}",
             )
         )
     for lane in lanes.branches[1:60]:

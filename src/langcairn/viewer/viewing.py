@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from langcairn.errors import (
@@ -28,6 +27,8 @@ from langcairn.viewer.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
 
     from langcairn.store import CheckpointStore
 
@@ -156,7 +157,11 @@ _EXPLAINED: list[tuple[type[CairnError], int, str, str]] = [
 
 def explain(error: CairnError) -> tuple[int, str, str]:
     """Return an error's HTTP status, what it is, and what to do."""
-    return next(told for kind, *told in _EXPLAINED if isinstance(error, kind))  # type: ignore[misc]  # the rest of a tuple
+    return next(
+        (status, title, remedy)
+        for kind, status, title, remedy in _EXPLAINED
+        if isinstance(error, kind)
+    )
 
 
 def url(path: str, **parameters: object) -> str:

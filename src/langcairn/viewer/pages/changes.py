@@ -91,9 +91,7 @@ async def change(viewer: Viewer, request: Request) -> Response:
     return RedirectResponse(f"{place}{'&' if '?' in place else '?'}done={done}", 303)
 
 
-async def _change(
-    viewer: Viewer, name: str, execution_id: str, fields: Mapping[str, str]
-) -> str:
+async def _change(viewer: Viewer, name: str, execution_id: str, fields: Mapping[str, str]) -> str:
     """Do it. Returns where to go then."""
     store = viewer.store
     namespace, at = fields.get("ns", ""), fields.get("at", "")

@@ -27,7 +27,9 @@ async def show(viewer: Viewer, request: Request) -> Response:
     execution_id = valid_execution_id(parameter(request, "id"))
     after = _key(parameter(request, "b"))
     headers = await viewer.store.arun(find_headers(viewer.store.codec, execution_id))
-    before = _key(parameter(request, "a")) if "a" in request.query_params else _parent(headers, after)
+    before = (
+        _key(parameter(request, "a")) if "a" in request.query_params else _parent(headers, after)
+    )
     found = None
     if before is not None:
         first = await details.load(viewer.store, execution_id, before)

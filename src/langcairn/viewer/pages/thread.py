@@ -76,7 +76,9 @@ def _choose(headers: Sequence[Header], asked: Key | None, start: int | None) -> 
     if start is None:
         row = next((n for n, one in enumerate(headers) if one.key == asked), None)
         if row is None or asked is None:
-            raise CheckpointNotFound(f"there is no checkpoint {asked and asked[1]!r} in this thread")
+            raise CheckpointNotFound(
+                f"there is no checkpoint {asked and asked[1]!r} in this thread"
+            )
         start = row // timeline.WINDOW * timeline.WINDOW
     start = min(start, len(headers) - 1)
     if asked is None or all(one.key != asked for one in headers):

@@ -41,7 +41,9 @@ def _path(text: str) -> tuple[int, ...]:
     if len(parts) > _DEEPEST or not all(
         part.isascii() and part.isdigit() and len(part) < 12 for part in parts
     ):
-        raise InvalidInput(f"path={text[:40]!r} leads nowhere: follow a link, don't write it by hand")
+        raise InvalidInput(
+            f"path={text[:40]!r} leads nowhere: follow a link, don't write it by hand"
+        )
     return tuple(map(int, parts))
 
 
