@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import escape
 from starlette.responses import HTMLResponse, Response
 
 from langcairn.errors import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from langcairn.headers import Key
     from langcairn.store import CheckpointStore
 
     Page = Callable[["Viewer", Request], Awaitable[Response]]
@@ -72,7 +74,11 @@ class Viewer:
             ago=words.ago,
             exactly=words.exactly,
             label=label,
+            key_text=key_text,
         )
+        # What comes back from a form has to be what it was, also where it can't be seen; a browser
+        # would even change line breaks in it.
+        self._templates.filters.update(exact=escape, quoted=_quoted)
 
     def page(self, template: str, **context: Any) -> HTMLResponse:
         """Return a page, or a part of one."""
@@ -164,7 +170,7 @@ def explain(error: CairnError) -> tuple[int, str, str]:
     )
 
 
-def url(path: str, **parameters: object) -> str:
+def url(path: str, /, **parameters: object) -> str:
     """Return an address with parameters; those that are None are left out."""
     given = {name: value for name, value in parameters.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
@@ -182,6 +188,15 @@ def label(node_name: str, source: object = "") -> str:
     if node_name:
         return "start" if node_name == "__start__" else node_name
     return str(source) if source in ("update", "fork", "loop") else "saved by hand"
+
+
+def key_text(key: Key) -> str:
+    """Return a namespace and an id as one parameter; both may hold any character."""
+    return f"{len(key[0])}:{_quoted(key[0] + key[1])}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
 
 
 def parameter(request: Request, name: str, default: str | None = None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from starlette.responses import RedirectResponse
 
@@ -82,7 +83,7 @@ async def change(viewer: Viewer, request: Request) -> Response:
             "the form was made by another viewer, or before this one was started: go back, load "
             "the page again and repeat it"
         )
-    execution_id = valid_execution_id(fields.get("id", ""))
+    execution_id = valid_execution_id(unquote(fields.get("id", "")))
     name = fields.get("action", "")
     action = _action(name)
     place = await _change(viewer, name, execution_id, fields)
@@ -94,7 +95,7 @@ async def change(viewer: Viewer, request: Request) -> Response:
 async def _change(viewer: Viewer, name: str, execution_id: str, fields: Mapping[str, str]) -> str:
     """Do it. Returns where to go then."""
     store = viewer.store
-    namespace, at = fields.get("ns", ""), fields.get("at", "")
+    namespace, at = unquote(fields.get("ns", "")), unquote(fields.get("at", ""))
     given = fields.get("name", "").strip() or None
     thread = url("/thread", id=execution_id)
     match name:

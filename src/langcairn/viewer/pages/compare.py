@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from langcairn.errors import InvalidInput
+from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.headers import find_headers
 from langcairn.records import valid_execution_id
 from langcairn.viewer import detail as details
@@ -23,13 +24,18 @@ _CHOICES = 200  # [checkpoints offered]
 
 
 async def show(viewer: Viewer, request: Request) -> Response:
-    """Answer ``/compare``: ``a`` and ``b`` are a namespace and an id with a blank between."""
+    """Answer ``/compare``: ``a`` and ``b`` are the two, as `key_text` makes them."""
     execution_id = valid_execution_id(parameter(request, "id"))
     after = _key(parameter(request, "b"))
     headers = await viewer.store.arun(find_headers(viewer.store.codec, execution_id))
     before = (
         _key(parameter(request, "a")) if "a" in request.query_params else _parent(headers, after)
     )
+    by_key = {header.key: header for header in headers}
+    if after not in by_key:
+        raise CheckpointNotFound(
+            f"there is no checkpoint {after[1]!r} in execution {execution_id!r}"
+        )
     found = None
     if before is not None:
         first = await details.load(viewer.store, execution_id, before)
@@ -40,17 +46,17 @@ async def show(viewer: Viewer, request: Request) -> Response:
         id=execution_id,
         before=before,
         after=after,
-        by_key={header.key: header for header in headers},
         choices=_near(headers, [key for key in (before, after) if key is not None]),
         differences=found,
     )
 
 
 def _key(text: str) -> Key:
-    namespace, _, id = text.rpartition(" ")
-    if not id:
-        raise InvalidInput(f"{text[:60]!r} names no checkpoint: a namespace, a blank and an id do")
-    return namespace, id
+    length, colon, quoted = text.partition(":")
+    if not colon or not (length.isascii() and length.isdigit() and len(length) < 5):
+        raise InvalidInput(f"{text[:60]!r} names no checkpoint: follow a link, or use the form")
+    key = unquote(quoted)
+    return key[: int(length)], key[int(length) :]
 
 
 def _parent(headers: Sequence[Header], key: Key) -> Key | None:
