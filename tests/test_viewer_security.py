@@ -175,9 +175,11 @@ async def test_headers(path: str) -> None:
     ],
 )
 async def test_only_known_names_are_served(host: str, status: int) -> None:
-    async with MemoryCheckpointStore() as store:
-        async with viewing(store, hosts=["viewer.internal"]) as client:
-            answer = await client.http.get("/", headers={"host": host})
+    async with (
+        MemoryCheckpointStore() as store,
+        viewing(store, hosts=["viewer.internal"]) as client,
+    ):
+        answer = await client.http.get("/", headers={"host": host})
     assert answer.status_code == status
     assert "<" not in answer.text or status == 200
 

@@ -16,62 +16,12 @@ if TYPE_CHECKING:
     from langcairn import CheckpointStore
 
 VOID = {"meta", "link", "input", "br"}
-TAGS = VOID | {
-    *[
-        "html",
-        "head",
-        "title",
-        "script",
-        "body",
-        "a",
-        "header",
-        "nav",
-        "span",
-        "button",
-        "svg",
-        "use",
-        "main",
-        "dialog",
-        "h1",
-        "h2",
-        "h3",
-    ],
-    *[
-        "dl",
-        "div",
-        "dt",
-        "dd",
-        "kbd",
-        "form",
-        "p",
-        "strong",
-        "b",
-        "i",
-        "ol",
-        "ul",
-        "li",
-        "small",
-        "section",
-        "circle",
-        "path",
-        "rect",
-        "line",
-    ],
-    *[
-        "text",
-        "details",
-        "summary",
-        "pre",
-        "code",
-        "time",
-        "label",
-        "select",
-        "option",
-        "meter",
-        "del",
-        "ins",
-    ],
-}
+_NAMES = """
+html head title script body a header nav span button svg use main dialog h1 h2 h3 dl div dt dd kbd
+form p strong b i ol ul li small section circle path rect line text details summary pre code time
+label select option meter del ins
+"""
+TAGS = VOID | set(_NAMES.split())
 
 
 class Page(HTMLParser):

@@ -62,8 +62,9 @@ def find() -> Chromium:
 
 def fetch() -> None:
     """Unpack Debian's Chromium, and what it needs that isn't installed, under `CACHE`."""
-    root = CACHE / "root"
-    for directory in ("lists/partial", "cache/archives/partial", "root"):
+    root, part = CACHE / "root", CACHE / "part"
+    shutil.rmtree(part, ignore_errors=True)
+    for directory in ("lists/partial", "cache/archives/partial", "part"):
         (CACHE / directory).mkdir(parents=True, exist_ok=True)
     options = {
         "Dir::State::lists": CACHE / "lists",
@@ -80,8 +81,9 @@ def fetch() -> None:
         timeout=_TIMEOUT,
     )
     for package in sorted((CACHE / "cache" / "archives").glob("*.deb")):
-        subprocess.run(["dpkg", "-x", package, root], check=True, timeout=_TIMEOUT)
-    (root / "fonts.conf").write_text(_FONTS.format(root=root))
+        subprocess.run(["dpkg", "-x", package, part], check=True, timeout=_TIMEOUT)
+    (part / "fonts.conf").write_text(_FONTS.format(root=root))
+    part.rename(root)  # whole, or not there
     shutil.rmtree(CACHE / "cache")
 
 

@@ -6,9 +6,8 @@ import argparse
 import sys
 
 from langcairn.errors import CairnError
-from langcairn.opening import open_store
 from langcairn.viewer.demo import fill
-from langcairn.viewer.serve import serve, title_of
+from langcairn.viewer.serve import open_viewed, serve, title_of
 
 
 def main() -> int:
@@ -26,7 +25,7 @@ def main() -> int:
     given = parser.parse_args()
     url = "memory:" if given.demo else given.store
     try:
-        with open_store(url) as store:
+        with open_viewed(url) as store:
             if given.demo:
                 fill(store)
             serve(

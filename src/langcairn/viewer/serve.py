@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import socket
+import threading
 import webbrowser
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import uvicorn
 
 from langcairn.errors import InvalidInput
+from langcairn.opening import open_store
 from langcairn.viewer.app import create_app
 from langcairn.viewer.security import check_token, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
 
     from langcairn.store import CheckpointStore
 
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 2  # [s for open requests when it ends]
+_WITH_RETRIES = ("postgresql", "postgres", "redis", "rediss", "valkey", "valkeys", "unix")
 
 
 def serve(
@@ -70,18 +77,54 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    with listener:
+    with listener, _deaf():
         uvicorn.Server(config).run(sockets=[listener])
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let signals that end the server not end the process, too.
+
+    uvicorn raises them anew when it has stopped: with a traceback for Ctrl-C, and before the store
+    is closed for SIGTERM.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals; uvicorn leaves them alone here, too
+        return
+    before = {number: signal.signal(number, _nothing) for number in _ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """Handle a signal that uvicorn has handled."""
+
+
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65_535:
+        raise InvalidInput(f"port {port} is none: use 0 to 65535")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, UnicodeError) as error:
         raise InvalidInput(
             f"the viewer can't listen on {host}:{port}: {error}; choose another --host or --port"
         ) from error
+
+
+def open_viewed(url: str, *, deadline: float = 6.0) -> CheckpointStore:
+    """Open a store as `langcairn.open_store`, but one that is away shall say so soon.
+
+    Args:
+        url: Its URL.
+        deadline: How long to try again while its server is away [s]. A person who looks at an
+            empty page waits no longer.
+    """
+    retries = urlsplit(url).scheme.split("+")[0] in _WITH_RETRIES
+    return open_store(url, deadline=deadline) if retries else open_store(url)
 
 
 def title_of(url: str) -> str:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     Page = Callable[["Viewer", Request], Awaitable[Response]]
 
-PATIENCE = 20.0
-"""How long a page waits for the store [s]. Backends try again for longer while theirs is away."""
+PATIENCE = 40.0
+"""How long a page waits for the store [s]. Backends say by themselves that they give up, sooner."""
 
 _LONGEST = 4096  # [characters of one parameter]
 
