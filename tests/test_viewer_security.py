@@ -39,7 +39,7 @@ HOSTILE = [
 ]
 
 
-async def save_hostile(store: MemoryCheckpointStore, text: str) -> None:
+def save_hostile(store: MemoryCheckpointStore, text: str) -> None:
     """Save a thread with a text in every place that can hold one."""
     call = {"name": text, "args": {text: text, "n": [text]}, "id": text, "type": "tool_call"}
     broken = {"name": text, "args": text, "id": text, "error": text, "type": "invalid_tool_call"}
@@ -51,7 +51,7 @@ async def save_hostile(store: MemoryCheckpointStore, text: str) -> None:
     ]
     state = {text: text, "messages": messages, "deep": {text: [{text: {text}}]}, "b": text.encode()}
     for number, parent in (("1", None), ("2", "1")):
-        await store.asave(
+        store.save(
             Checkpoint(
                 execution_id=text,
                 id=number + text,
@@ -63,20 +63,20 @@ async def save_hostile(store: MemoryCheckpointStore, text: str) -> None:
                 timestamp=datetime.now(UTC),
             )
         )
-    await store.asave(
+    store.save(
         Checkpoint(execution_id=text, id="9" + text, namespace=text, state=text, node_name=text)
     )
     saver = CheckpointSaver(store)
     config = {"configurable": {"thread_id": text, "checkpoint_ns": "", "checkpoint_id": "2" + text}}
     writes = [(text, text), ("__error__", ValueError(text).args[0]), ("__interrupt__", text)]
-    await saver.aput_writes(config, writes, text)  # type: ignore[arg-type]  # a RunnableConfig
+    saver.put_writes(config, writes, text)  # type: ignore[arg-type]  # a RunnableConfig
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_hostile_texts_are_read_not_run(text: str) -> None:
     # `Page` fails for any tag, attribute or address that isn't ours.
     async with MemoryCheckpointStore() as store:
-        await save_hostile(store, text)
+        save_hostile(store, text)
         async with viewing(store, write=True, title=text) as client:
             shown = showable(text)
             page = await client.page("/")
@@ -145,7 +145,7 @@ HEADERS = {
     "frame-ancestors 'none'",
     "x-frame-options": "DENY",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
 }
 
 

@@ -168,11 +168,7 @@ def test_news_appear_by_themselves(served: Served, open_page: Callable[..., Page
     expect(thread.locator(".step")).to_have_count(3)
     thread.locator(".live.on").wait_for()
     last = served.store.list(CLAIM, limit=1)[0]
-    served.store.save(
-        Checkpoint(
-            execution_id=CLAIM, id="f" + last.id, parent_id=last.id, state={}, node_name="new"
-        )
-    )
+    served.store.save(Checkpoint(execution_id=CLAIM, id=f"f{last.id}", parent_id=last.id, state={}))
     expect(thread.locator(".step")).to_have_count(4, timeout=PATIENCE * 1000)
     served.store.save(Checkpoint(execution_id="brand-new", state={}))
     expect(listed.get_by_text("brand-new")).to_be_visible(timeout=PATIENCE * 1000)
@@ -182,7 +178,7 @@ def test_deleting_asks_first(served: Served, open_page: Callable[..., Page]) -> 
     page = open_page()
     page.goto(served.address + url("/thread", id=REPORT))
     page.locator(".headline").get_by_role("link", name="Delete…").click()
-    expect(page.get_by_text("This can’t be undone.")).to_be_visible()
+    expect(page.get_by_text("be undone.")).to_be_visible()
     page.get_by_role("link", name="Cancel").click()
     expect(page.locator("h1")).to_have_text(REPORT)
     page.locator(".headline").get_by_role("link", name="Delete…").click()
@@ -205,9 +201,7 @@ def test_hostile_content_stays_text(open_page: Callable[..., Page]) -> None:
     # A script that ran would open a dialog, and one that was stopped would be in the console.
     text = "".join(HOSTILE[:5])
     with MemoryCheckpointStore() as store:
-        import asyncio
-
-        asyncio.run(save_hostile(store, text))
+        save_hostile(store, text)
         with Served(store) as served:
             page = open_page()
             for tab in ("state", "changes", "writes", "details"):
