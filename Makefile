@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test browser lint bench torture rules clean
+.PHONY: docs demo test browser lint bench torture rules clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ bench: $(STAMP)  ## Speed and size beside the official savers
 
 torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once, and of servers
 	$(BIN)/python -m tests.torture --kills 200
+
+docs: $(STAMP)  ## The documentation as a site, in site/; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 rules:  ## Prometheus' own check and tests of the alert rules
 	.ci/promtool .promtool

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
+    {"cli", "__main__"},
     {"viewer"},
     {"langgraph", "transfer", "demo", "testing", "__init__"},
     {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},

@@ -400,7 +400,7 @@ def test_sql_of_the_docs(storage: PostgresStorage) -> None:
     assert answers[0] == [("c2", "2", "loop"), ("c1", "1", "loop")]
     assert [row[:2] for row in answers[1]] == [("agent", 3)]
     assert [row[:2] for row in answers[2]] == [("conversation-1", 1)]
-    assert answers[3:] == [[], []]
+    assert answers[3:] == [[], [], []]
 
 
 def test_the_oldest_server() -> None:

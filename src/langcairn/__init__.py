@@ -1,135 +1,142 @@
-"""langcairn keeps the checkpoints of LangGraph runs, at the cost of what changed."""
+"""langcairn keeps the checkpoints of LangGraph runs, at the cost of what changed.
 
-from langcairn.alerts import (
-    Alert,
-    Level,
-    Thresholds,
-)
-from langcairn.checkpoint import (
-    Checkpoint,
-)
-from langcairn.codec.serde import (
-    SafeSerializer,
-)
-from langcairn.comparing import (
-    ChannelDiff,
-    ItemDiff,
-    StateDiff,
-    compare_states,
-)
-from langcairn.errors import (
-    AccessDenied,
-    AlreadyThere,
-    AmbiguousCheckpoint,
-    CairnError,
-    CheckpointNotFound,
-    ConcurrentWriter,
-    Conflict,
-    CorruptData,
-    DecryptionFailed,
-    ForgedData,
-    GraphChanged,
-    InvalidInput,
-    LeaseHeld,
-    LeaseLost,
-    MissingChunks,
-    SavesFailed,
-    StoreClosed,
-    StoreError,
-    StoreFull,
-    StoreMisconfigured,
-    StoreUnavailable,
-    UnsafeType,
-    Unserializable,
-    VersionConflict,
-)
-from langcairn.figures import (
-    ExecutionStats,
-    Health,
-    Stats,
-)
-from langcairn.forks import (
-    Fork,
-    Step,
-)
-from langcairn.langgraph.checkpointable import (
-    CheckpointableRunnable,
-)
-from langcairn.langgraph.config import (
-    CheckpointConfig,
-)
-from langcairn.langgraph.message_graph import (
-    CheckpointableMessageGraph,
-)
-from langcairn.langgraph.saver import (
-    CheckpointSaver,
-)
-from langcairn.leases import (
-    Lease,
-)
-from langcairn.monitor import (
-    Monitor,
-)
-from langcairn.observing import (
-    Observation,
-    Observer,
-)
-from langcairn.opening import (
-    open_store,
-)
-from langcairn.profiler import (
-    Profiler,
-)
-from langcairn.security.guard import (
-    Action,
-    matching,
-    own_executions,
-    read_only,
-)
-from langcairn.security.keys import (
-    generate_key,
-)
-from langcairn.store import (
-    CheckpointStore,
-)
-from langcairn.stores import (
-    FileCheckpointStore,
-    MemoryCheckpointStore,
-    PostgresCheckpointStore,
-    RedisCheckpointStore,
-    SqliteCheckpointStore,
-)
-from langcairn.thread_id import (
-    ThreadId,
-)
-from langcairn.transactions import (
-    Transaction,
-)
-from langcairn.transfer import (
-    BackupReport,
-    DualWriteSaver,
-    Finding,
-    LangGraphGo,
-    MigrationReport,
-    Progress,
-    RepairReport,
-    RestoreReport,
-    VerifyReport,
-    abackup,
-    amigrate,
-    arepair,
-    arestore,
-    averify,
-    backup,
-    migrate,
-    progress_bar,
-    repair,
-    restore,
-    verify,
-)
-from langcairn.write_behind import (
-    WriteBehind,
-)
+Names are imported when they are first used: `langcairn.cli` starts without LangGraph.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from langcairn.alerts import (
+        Alert,
+        Level,
+        Thresholds,
+    )
+    from langcairn.checkpoint import (
+        Checkpoint,
+    )
+    from langcairn.codec.serde import (
+        SafeSerializer,
+    )
+    from langcairn.comparing import (
+        ChannelDiff,
+        ItemDiff,
+        StateDiff,
+        compare_states,
+    )
+    from langcairn.errors import (
+        AccessDenied,
+        AlreadyThere,
+        AmbiguousCheckpoint,
+        CairnError,
+        CheckpointNotFound,
+        ConcurrentWriter,
+        Conflict,
+        CorruptData,
+        DecryptionFailed,
+        ForgedData,
+        GraphChanged,
+        InvalidInput,
+        LeaseHeld,
+        LeaseLost,
+        MissingChunks,
+        SavesFailed,
+        StoreClosed,
+        StoreError,
+        StoreFull,
+        StoreMisconfigured,
+        StoreUnavailable,
+        UnsafeType,
+        Unserializable,
+        VersionConflict,
+    )
+    from langcairn.figures import (
+        ExecutionStats,
+        Health,
+        Stats,
+    )
+    from langcairn.forks import (
+        Fork,
+        Step,
+    )
+    from langcairn.langgraph.checkpointable import (
+        CheckpointableRunnable,
+    )
+    from langcairn.langgraph.config import (
+        CheckpointConfig,
+    )
+    from langcairn.langgraph.message_graph import (
+        CheckpointableMessageGraph,
+    )
+    from langcairn.langgraph.saver import (
+        CheckpointSaver,
+    )
+    from langcairn.leases import (
+        Lease,
+    )
+    from langcairn.monitor import (
+        Monitor,
+    )
+    from langcairn.observing import (
+        Observation,
+        Observer,
+    )
+    from langcairn.opening import (
+        open_store,
+    )
+    from langcairn.profiler import (
+        Profiler,
+    )
+    from langcairn.security.guard import (
+        Action,
+        matching,
+        own_executions,
+        read_only,
+    )
+    from langcairn.security.keys import (
+        generate_key,
+    )
+    from langcairn.store import (
+        CheckpointStore,
+    )
+    from langcairn.stores import (
+        FileCheckpointStore,
+        MemoryCheckpointStore,
+        PostgresCheckpointStore,
+        RedisCheckpointStore,
+        SqliteCheckpointStore,
+    )
+    from langcairn.thread_id import (
+        ThreadId,
+    )
+    from langcairn.transactions import (
+        Transaction,
+    )
+    from langcairn.transfer import (
+        BackupReport,
+        DualWriteSaver,
+        Finding,
+        LangGraphGo,
+        MigrationReport,
+        Progress,
+        RepairReport,
+        RestoreReport,
+        VerifyReport,
+        abackup,
+        amigrate,
+        arepair,
+        arestore,
+        averify,
+        backup,
+        migrate,
+        progress_bar,
+        repair,
+        restore,
+        verify,
+    )
+    from langcairn.write_behind import (
+        WriteBehind,
+    )
 
 __all__ = [
     "AccessDenied",
@@ -215,3 +222,120 @@ __all__ = [
     "restore",
     "verify",
 ]
+
+# As above, for the interpreter: module to its public names.
+_HOMES = {
+    "langcairn.alerts": (
+        "Alert",
+        "Level",
+        "Thresholds",
+    ),
+    "langcairn.checkpoint": ("Checkpoint",),
+    "langcairn.codec.serde": ("SafeSerializer",),
+    "langcairn.comparing": (
+        "ChannelDiff",
+        "ItemDiff",
+        "StateDiff",
+        "compare_states",
+    ),
+    "langcairn.errors": (
+        "AccessDenied",
+        "AlreadyThere",
+        "AmbiguousCheckpoint",
+        "CairnError",
+        "CheckpointNotFound",
+        "ConcurrentWriter",
+        "Conflict",
+        "CorruptData",
+        "DecryptionFailed",
+        "ForgedData",
+        "GraphChanged",
+        "InvalidInput",
+        "LeaseHeld",
+        "LeaseLost",
+        "MissingChunks",
+        "SavesFailed",
+        "StoreClosed",
+        "StoreError",
+        "StoreFull",
+        "StoreMisconfigured",
+        "StoreUnavailable",
+        "UnsafeType",
+        "Unserializable",
+        "VersionConflict",
+    ),
+    "langcairn.figures": (
+        "ExecutionStats",
+        "Health",
+        "Stats",
+    ),
+    "langcairn.forks": (
+        "Fork",
+        "Step",
+    ),
+    "langcairn.langgraph.checkpointable": ("CheckpointableRunnable",),
+    "langcairn.langgraph.config": ("CheckpointConfig",),
+    "langcairn.langgraph.message_graph": ("CheckpointableMessageGraph",),
+    "langcairn.langgraph.saver": ("CheckpointSaver",),
+    "langcairn.leases": ("Lease",),
+    "langcairn.monitor": ("Monitor",),
+    "langcairn.observing": (
+        "Observation",
+        "Observer",
+    ),
+    "langcairn.opening": ("open_store",),
+    "langcairn.profiler": ("Profiler",),
+    "langcairn.security.guard": (
+        "Action",
+        "matching",
+        "own_executions",
+        "read_only",
+    ),
+    "langcairn.security.keys": ("generate_key",),
+    "langcairn.store": ("CheckpointStore",),
+    "langcairn.stores": (
+        "FileCheckpointStore",
+        "MemoryCheckpointStore",
+        "PostgresCheckpointStore",
+        "RedisCheckpointStore",
+        "SqliteCheckpointStore",
+    ),
+    "langcairn.thread_id": ("ThreadId",),
+    "langcairn.transactions": ("Transaction",),
+    "langcairn.transfer": (
+        "BackupReport",
+        "DualWriteSaver",
+        "Finding",
+        "LangGraphGo",
+        "MigrationReport",
+        "Progress",
+        "RepairReport",
+        "RestoreReport",
+        "VerifyReport",
+        "abackup",
+        "amigrate",
+        "arepair",
+        "arestore",
+        "averify",
+        "backup",
+        "migrate",
+        "progress_bar",
+        "repair",
+        "restore",
+        "verify",
+    ),
+    "langcairn.write_behind": ("WriteBehind",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@
     │   └── Unserializable (TypeError)  a value inside the state, with its path
     ├── CheckpointNotFound (LookupError)
     ├── AmbiguousCheckpoint (LookupError)
+    ├── AlreadyThere                    something is stored that must not be overwritten
     ├── GraphChanged                    a checkpoint waits for a node that the graph lacks
     ├── AlreadyThere                    something is stored that must not be overwritten
     ├── CorruptData                     what was read isn't what was written

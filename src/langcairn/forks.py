@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langcairn.backends.base import CheckpointRow, Commit, FindCheckpoints, FoundCheckpoint
-from langcairn.errors import CheckpointNotFound, InvalidInput, StaleEpoch
-from langcairn.maintenance import metadata_of, read_rows
+from langcairn.errors import AlreadyThere, CheckpointNotFound, InvalidInput, StaleEpoch
+from langcairn.maintenance import copy, metadata_of, read_rows
 from langcairn.operations import ATTEMPTS, too_busy
 from langcairn.records import only_one, valid_name, with_metadata
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from langcairn.backends.base import WriteRow
+    from langcairn.maintenance import Rows
     from langcairn.operations import Codec, Operation
 
 FORK_NAME = "fork_name"
@@ -137,6 +139,78 @@ def name_fork(codec: Codec, query: FindCheckpoints, name: str | None) -> Operati
             continue  # something was removed: the checkpoint itself, maybe
         return
     raise too_busy(row.execution_id)
+
+
+def copy_line(codec: Codec, source: str, key: tuple[str, str], target: str) -> Operation[int]:
+    """Copy a checkpoint and what led to it into an execution that isn't there yet.
+
+    What its subgraphs saved on the way is copied with it. So are pending writes, but for those of
+    a last step that was finished: a run that goes on in the copy does that step itself.
+
+    Args:
+        codec: How to read metadata.
+        source: The execution.
+        key: Namespace and id of the checkpoint.
+        target: The new execution.
+
+    Returns:
+        How many checkpoints were copied.
+
+    Raises:
+        CheckpointNotFound: There is no such checkpoint.
+        InvalidInput: It is a subgraph's.
+        AlreadyThere: The target has checkpoints.
+        CorruptData: Something that is to be copied is damaged; nothing was.
+    """
+    if key[0]:
+        raise InvalidInput(
+            f"checkpoint {key[1]!r} is a subgraph's: copy one of the graph itself, what its "
+            "subgraphs saved comes with it"
+        )
+    there: Sequence[FoundCheckpoint] = yield FindCheckpoints(target, limit=1, with_writes=False)
+    if there:
+        raise AlreadyThere(f"there is an execution {target!r} already; choose another name")
+
+    def choose(stored: Rows) -> Rows:
+        return _line(codec, key, *stored)
+
+    copied = yield from copy(codec, source, target, choose)
+    if not copied:
+        raise CheckpointNotFound(f"execution {source!r} has no checkpoint {key[1]!r} to copy")
+    return copied
+
+
+def _line(
+    codec: Codec,
+    key: tuple[str, str],
+    rows: Sequence[CheckpointRow],
+    writes: Sequence[WriteRow],
+) -> Rows:
+    """Return those rows and writes that led to a checkpoint."""
+    namespace, id = key
+    own = {row.id: row for row in rows if row.namespace == namespace}
+    line: set[str] = set()
+    at: str | None = id
+    while at in own and at not in line:  # parents may go in a circle
+        line.add(at)
+        at = own[at].parent_id
+    finished = {id} if any(row.parent_id == id for row in own.values()) else set()
+    kept = [
+        row
+        for row in rows
+        if (row.namespace == namespace and row.id in line)
+        or _caller(codec, row, namespace) in line - finished
+    ]
+    keys = {(row.namespace, row.id) for row in kept} - {(namespace, one) for one in finished}
+    return kept, [write for write in writes if (write.namespace, write.checkpoint_id) in keys]
+
+
+def _caller(codec: Codec, row: CheckpointRow, namespace: str) -> object:
+    """Return the checkpoint in a namespace whose step called the subgraph of a row; or None."""
+    if row.namespace == namespace:
+        return None
+    parents = metadata_of(codec, row).get("parents")
+    return parents.get(namespace) if isinstance(parents, dict) else None
 
 
 def _others(

@@ -39,9 +39,11 @@ from langcairn.operations import ATTEMPTS, Codec, Operation, too_busy
 from langcairn.records import fields_from_json, only_one, place, valid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from langcairn.cache import ExecutionCache
+
+    Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
 
 _logger = logging.getLogger(__name__)
 
@@ -185,11 +187,21 @@ def metadata_of(codec: Codec, row: CheckpointRow) -> dict[str, Any]:
     return fields_from_json(row.metadata, codec.plain, f"the metadata of {place(row)}")
 
 
-def copy(codec: Codec, source: str, target: str) -> Operation[int]:
-    """Copy all checkpoints and writes of one execution into another.
+def copy(
+    codec: Codec, source: str, target: str, choose: Callable[[Rows], Rows] | None = None
+) -> Operation[int]:
+    """Copy checkpoints and writes of one execution into another.
 
-    Checkpoints that the target has under the same key are replaced. Returns how many
-    checkpoints were copied; 0 if there is no source.
+    Checkpoints that the target has under the same key are replaced.
+
+    Args:
+        codec: Whose caches to keep right.
+        source: The execution.
+        target: The other one.
+        choose: Returns which checkpoints, newest first, and writes to copy; None: all.
+
+    Returns:
+        How many checkpoints were copied; 0 if there is no source.
 
     Raises:
         CorruptData: The source lacks a chunk that it refers to; the target is as before.
@@ -197,8 +209,12 @@ def copy(codec: Codec, source: str, target: str) -> Operation[int]:
     if source == target:
         raise InvalidInput(f"source and target are the same execution: {source!r}")
     for attempt in range(ATTEMPTS):
-        rows = yield from read_rows(FindCheckpoints(source, with_writes=False))
-        writes: list[WriteRow] = yield FindWrites(source)
+        rows: Sequence[CheckpointRow] = yield from read_rows(
+            FindCheckpoints(source, with_writes=False)
+        )
+        writes: Sequence[WriteRow] = yield FindWrites(source)
+        if choose is not None:
+            rows, writes = choose((rows, writes))
         if not rows and not writes:
             return 0
         try:

@@ -54,15 +54,29 @@ def keep_newest(codec: Codec, execution_id: str, keep: int) -> Operation[int]:
     Raises:
         CorruptData: A row is damaged; nothing was removed.
     """
+    surplus, orphans = yield from surplus_of(codec, execution_id, keep)
+    if surplus or orphans:
+        yield from remove(codec, execution_id, [*surplus, *orphans])
+    return len(surplus)
+
+
+def surplus_of(
+    codec: Codec, execution_id: str, keep: int
+) -> Operation[tuple[list[Key], list[Key]]]:
+    """Return what `keep_newest` would remove.
+
+    Returns:
+        The keys of checkpoints, and of those that don't exist but have pending writes.
+
+    Raises:
+        CorruptData: A row is damaged.
+    """
     rows = yield from read_rows(FindCheckpoints(execution_id, with_writes=False))
     writes: list[WriteRow] = yield FindWrites(execution_id)
     plan = _Plan(codec, rows, writes)
     kept = plan.kept(keep)
     surplus = [key for key in plan.by_key if key not in kept]
-    orphans = orphans_of(writes, plan.by_key, plan.newest)
-    if surplus or orphans:
-        yield from remove(codec, execution_id, [*surplus, *orphans])
-    return len(surplus)
+    return surplus, orphans_of(writes, plan.by_key, plan.newest)
 
 
 class _Plan:

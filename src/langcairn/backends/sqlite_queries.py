@@ -448,7 +448,7 @@ class Queries:
         if survey.execution_id is not None:
             rows = connection.execute(sql["keys"], (survey.execution_id,)).fetchall()
             return Surveyed([], [key for key in rows if tuple(map(type, key)) == (str, str)], [])
-        executions = connection.execute(sql["executions"], ("", -1)).fetchall()
+        executions = connection.execute(sql["executions"], {"after": "", "limit": -1}).fetchall()
         problems: list[tuple[str]] = []
         if survey.deep:
             problems = connection.execute("PRAGMA integrity_check").fetchall()

@@ -1,0 +1,1 @@
+"""The command ``langcairn`` (extra ``cli``): looking after stores from a terminal."""

@@ -1,0 +1,50 @@
+"""`langcairn demo` and `bench`: other programs of the project."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langcairn.cli.failing import NotThere
+
+app = typer.Typer()
+
+_ROOT = Path(__file__).parents[3]
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+@app.command("demo")
+def demo(
+    keep: Annotated[
+        Path | None, typer.Option("--keep", help="Leave databases and journal in a new directory.")
+    ] = None,
+) -> None:
+    """Watch an agent be killed, resumed, rewound and forked.
+
+    It runs on SQLite in a temporary directory, with a scripted model, in some ten seconds.
+    """
+    words = [] if keep is None else ["--keep", str(keep)]
+    raise typer.Exit(_run([sys.executable, "-m", "langcairn.demo", *words]))
+
+
+@app.command("bench", context_settings=_PASSED_ON)
+def bench(ctx: typer.Context) -> None:
+    """Compare with the official savers (in a checkout).
+
+    All arguments are passed on to `python -m benchmarks`; with --help it tells its own.
+    """
+    if not (_ROOT / "benchmarks" / "__main__.py").is_file():
+        raise NotThere(
+            "the benchmarks are in the repository only: clone it and run `make bench` there; "
+            "`langcairn advise` measures your own stores anywhere"
+        )
+    raise typer.Exit(_run([sys.executable, "-m", "benchmarks", *ctx.args], _ROOT))
+
+
+def _run(words: list[str], directory: Path | None = None) -> int:
+    """Run a program on this terminal. Returns its exit code, which is one of `failing`'s."""
+    return min(abs(subprocess.run(words, cwd=directory, check=False).returncode), 1)  # noqa: S603 -- our own programs

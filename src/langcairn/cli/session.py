@@ -1,0 +1,184 @@
+"""What the options before the command say, and the store that they mean."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from langcairn.cli.escaping import without_passwords
+from langcairn.errors import InvalidInput, StoreMisconfigured, UnsafeType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from langcairn.cli.printing import Printer
+    from langcairn.store import CheckpointStore
+
+_NO_STORE = (
+    "which store? Give --store URL or set LANGCAIRN_STORE: sqlite:///agent.db, "
+    "postgresql://user@host/database, redis://host, file:///directory"
+)
+LOCAL = ("memory", "sqlite", "file")
+"""The kinds of stores that need no server."""
+
+_PATIENCE = 3.0  # [s] for a server to be reached
+_FOREIGN = ("langgraph-checkpoint", "LangGraphGo")
+
+
+@dataclass
+class Session:
+    """One call of the command.
+
+    Attributes:
+        url: The store's URL; ``""`` if none was given.
+        options: Options of the store that aren't in its URL: keys, and what ``--option`` says.
+        as_json: Whether to print JSON for programs, not text for people.
+        debug: Whether to show where errors come from.
+        modules: Modules to import, whose types stored data may need.
+    """
+
+    url: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    as_json: bool = False
+    debug: bool = False
+    modules: tuple[str, ...] = ()
+    _printer: Printer | None = None
+
+    @property
+    def out(self) -> Printer:
+        """What prints results."""
+        if self._printer is None:
+            from langcairn.cli.printing import Printer  # noqa: PLC0415 -- rich is slow to import
+
+            self._printer = Printer(as_json=self.as_json)
+        return self._printer
+
+    def open(self, *, must_exist: bool = True, exact: bool = True) -> CheckpointStore:
+        """Open the store.
+
+        Args:
+            must_exist: Refuse a file or directory that isn't there, which would be made.
+            exact: Load values as what they were. Otherwise those whose type isn't loaded are
+                loaded as stand-ins, to be looked at and not to be written.
+
+        Raises:
+            InvalidInput: No store is named, or there is no such store.
+            StoreMisconfigured: There is no such file.
+            StoreUnavailable: The server can't be reached.
+        """
+        if not self.url:
+            raise InvalidInput(_NO_STORE)
+        return self.open_other(self.url, must_exist=must_exist, exact=exact, **self.options)
+
+    def open_other(
+        self, url: str, *, must_exist: bool = True, exact: bool = True, **options: Any
+    ) -> CheckpointStore:
+        """Open any store, as `open` does."""
+        from langcairn.codec.standins import InspectingSerializer  # noqa: PLC0415 -- as above
+        from langcairn.opening import open_store  # noqa: PLC0415 -- as above
+
+        scheme_of(url)
+        if must_exist:
+            _check_exists(url)
+        self.import_modules()
+        if scheme_of(url) not in LOCAL:
+            # Whoever types a wrong address shouldn't wait as long as a service does for its server.
+            with open_store(url, **{"deadline": _PATIENCE, **options}) as probe:
+                probe.test_connection()
+        if not exact:
+            options["serde"] = InspectingSerializer()
+        return open_store(url, **options)
+
+    def import_modules(self) -> None:
+        """Import what was named with ``--import``.
+
+        Raises:
+            InvalidInput: A module can't be imported.
+        """
+        sys.path.insert(0, "")  # as `python -m` has it: the user's own modules
+        try:
+            for name in self.modules:
+                try:
+                    import_module(name)
+                except Exception as error:  # the user's module may raise anything
+                    raise InvalidInput(
+                        f"--import {name}: {type(error).__name__}: {error}"
+                    ) from error
+        finally:
+            sys.path.remove("")
+
+    @property
+    def place(self) -> str:
+        """The store's URL without a password."""
+        return without_passwords(self.url)
+
+    def hint(self, error: Exception) -> str | None:
+        """Return what to do about an error, where its message doesn't say it."""
+        if isinstance(error, UnsafeType) and "module is not loaded" in str(error):
+            return "Name the module that has the type: langcairn --import MODULE …"
+        if isinstance(error, StoreMisconfigured) and any(make in str(error) for make in _FOREIGN):
+            return (
+                "To take its threads over into a new store: langcairn --store NEW_URL migrate "
+                f"'{self.place}'"
+            )
+        return None
+
+
+def read_options(words: Iterable[str]) -> dict[str, Any]:
+    """Return options that are written as ``name=value``; numbers and truth values as such.
+
+    Raises:
+        InvalidInput: One isn't.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise InvalidInput(f"{word!r} is no option: write table_name=agents")
+        options[name] = _value(text)
+    return options
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
+
+
+def scheme_of(url: str) -> str:
+    """Return the kind of store that a URL names, such as ``sqlite`` or ``redis``.
+
+    Raises:
+        InvalidInput: It can't be read.
+    """
+    try:
+        return urlsplit(url).scheme.partition("+")[0]
+    except ValueError as error:
+        raise InvalidInput(f"{url!r} is no URL: {error}") from error
+
+
+def path_of(url: str) -> Path | None:
+    """Return the file or directory of a store; None if it is no such store."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return Path(unquote(parts.path)[1:])
+    if parts.scheme == "file" and parts.path:
+        return Path(unquote(parts.path))
+    return None
+
+
+def _check_exists(url: str) -> None:
+    path = path_of(url)
+    if path is not None and not path.exists():
+        raise StoreMisconfigured(
+            f"there is no {path}: a store is made there when something is saved. Check the path "
+            "(sqlite:///relative.db, sqlite:////absolute.db)"
+        )

@@ -1,0 +1,159 @@
+"""The command line on servers: PostgreSQL and Valkey, in order, badly set, and away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from langgraph.checkpoint.postgres import PostgresSaver
+from tests.cli_calls import Called, ask, build, call, fill, thread
+from tests.ports import HOST, hold_port, number_of
+from tests.postgres_server import PostgresServer
+from tests.valkey_server import ValkeyServer
+
+from langcairn.opening import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer(["max_connections=20"])
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+def database(server: PostgresServer, name: str) -> str:
+    """Make a database. Returns its URL."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return server.url(name)
+
+
+def found(said: Called, check: str) -> list[dict[str, Any]]:
+    return [one for one in said.json["findings"] if one["check"] == check]
+
+
+def look_at(url: str) -> None:
+    """Use each command that only looks."""
+    for words in (
+        ["threads"], ["show", "done"], ["log", "done", "--all"], ["diff", "done"],
+        ["state", "done"], ["writes", "done"], ["stats", "--logical"], ["verify"],
+    ):  # fmt: skip
+        said = call(*words, "--json", LANGCAIRN_STORE=url)
+        assert said.code == 0, said.err
+        assert said.json
+    assert call("watch", "-n", "3", LANGCAIRN_STORE=url).out.count("\n") == 3
+
+
+def test_postgres(postgres: PostgresServer) -> None:
+    url = database(postgres, "one")
+    with open_store(url) as store:
+        fill(store)
+    look_at(url)
+    said = call("doctor", "--write", "--json", LANGCAIRN_STORE=url)
+    # The tests' server has neither fsync nor full pages, and few connections.
+    assert {one["level"] for one in found(said, "durability")} == {"problem", "ok"}
+    assert said.code == 1
+    assert found(said, "clock")[0]["level"] == "ok"
+    assert "superuser" in found(said, "rights")[-1]["what"]
+    assert found(said, "pool")[0]["level"] == "ok"
+    many = call("doctor", "--json", LANGCAIRN_STORE=f"{url}?pool_max_conns=50")
+    assert found(many, "pool")[0]["level"] == "warning"
+    told = call("prune", "--all", "--yes", "--json", LANGCAIRN_STORE=url).json
+    assert told["checkpoints"] > 0
+
+
+def test_official_tables_in_postgres(postgres: PostgresServer) -> None:
+    url = database(postgres, "two")
+    with PostgresSaver.from_conn_string(url) as saver:
+        saver.setup()
+        build(saver).invoke(ask("Hello?", "h-1"), thread("theirs"))  # type: ignore[arg-type]  # any saver will do
+    said = call("threads", LANGCAIRN_STORE=url)
+    assert said.code == 7
+    assert "migrate" in said.err
+    ours = ("--store", url, "--option", "table_name=trail")
+    told = call(*ours, "migrate", url, "--json").json
+    assert told["ok"]
+    assert told["compared"] == told["checkpoints"] > 0
+    assert [one["thread"] for one in call(*ours, "threads", "--json").json] == ["theirs"]
+
+
+def test_a_role_that_may_only_read(postgres: PostgresServer) -> None:
+    url = database(postgres, "three")
+    with open_store(url) as store:
+        fill(store)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE reader LOGIN")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    reader = postgres.url("three", user="reader")
+    assert call("threads", LANGCAIRN_STORE=reader).code == 0
+    said = call("doctor", "--json", LANGCAIRN_STORE=reader)
+    assert found(said, "rights")[0]["level"] == "problem"
+    assert call("delete", "done", "-y", LANGCAIRN_STORE=reader).code == 7
+    with open_store(url) as store:
+        assert "done" in store.executions()
+
+
+def test_passwords_are_never_shown(postgres: PostgresServer) -> None:
+    url = postgres.url().replace("postgres@", "locked:open-sesame@")
+    for words in (["threads"], ["doctor"], ["doctor", "--json"]):
+        said = call(*words, LANGCAIRN_STORE=url)
+        assert said.code in (1, 7)
+        assert "open-sesame" not in said.out + said.err
+
+
+def test_valkey(valkey: ValkeyServer) -> None:
+    url = valkey.url
+    with open_store(url) as store:
+        fill(store)
+    look_at(url)
+    valkey.ask("CONFIG", "SET", "appendonly", "yes", "maxmemory-policy", "noeviction")
+    said = call("doctor", "--write", "--json", LANGCAIRN_STORE=url)
+    assert said.code == 0, said.out
+    assert "everysec" in found(said, "durability")[0]["what"]
+    assert found(said, "eviction")[0]["level"] == "ok"
+    assert found(said, "clock")[0]["level"] == "ok"
+    valkey.ask("CONFIG", "SET", "appendonly", "no", "maxmemory-policy", "allkeys-lru")
+    said = call("doctor", "--json", LANGCAIRN_STORE=url)
+    assert said.code == 1
+    assert found(said, "durability")[0]["level"] == "problem"
+    assert found(said, "eviction")[0]["level"] == "problem"
+    elsewhere = call("threads", "--option", "prefix=other:", "--json", LANGCAIRN_STORE=url)
+    assert elsewhere.json == []
+
+
+def test_advise_measures_servers(
+    postgres: PostgresServer, valkey: ValkeyServer, tmp_path: Any
+) -> None:
+    url = database(postgres, "four")
+    words = ["advise", "--directory", str(tmp_path), "--turns", "2", "--crowd", "2", "-c", url]
+    told = call(
+        *words, "-c", valkey.url, "--shared", "network", "--lose", "all", "--json"
+    ).json  # fmt: skip
+    assert told["best"] in (url, valkey.url)
+    assert [one["loss"] for one in told["stores"]][-2:] == ["all", "all"]
+    with open_store(url) as store:
+        assert store.executions() == []
+
+
+@pytest.mark.parametrize("form", ["postgresql://nobody@{}:{}/x", "redis://{}:{}"])
+def test_servers_that_are_away(form: str) -> None:
+    holder = hold_port()  # bound, and not listened at
+    try:
+        url = form.format(HOST, number_of(holder))
+        said = call("threads", LANGCAIRN_STORE=url)
+        assert said.code == 6
+        assert "can't be reached" in said.err or "refused" in said.err
+    finally:
+        holder.close()
