@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from langcairn import InvalidInput, MemoryCheckpointStore
+from langcairn import Checkpoint, InvalidInput, MemoryCheckpointStore, open_store
 from langcairn.viewer import serve
 from langcairn.viewer.__main__ import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PATIENCE = 60  # [s]
 
@@ -22,7 +27,7 @@ PATIENCE = 60  # [s]
 def start(*arguments: str) -> subprocess.Popen[str]:
     """Start a viewer."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "langcairn.viewer", *arguments],
+        [sys.executable, "-W", "error", "-m", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,7 +52,7 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 def test_serves_this_machine_until_told_to_stop() -> None:
-    process = start("--demo", "--port", "0")
+    process = start("langcairn", "view", "--demo", "--port", "0")
     try:
         address = address_of(process)
         assert address.startswith("http://127.0.0.1:")
@@ -62,7 +67,7 @@ def test_serves_this_machine_until_told_to_stop() -> None:
 
 
 def test_others_need_the_token_that_is_printed() -> None:
-    process = start("--store", "memory:", "--host", "0.0.0.0", "--write")
+    process = start("langcairn.viewer", "--store", "memory:", "--host", "0.0.0.0", "--write")
     try:
         address = address_of(process).replace("0.0.0.0", "127.0.0.1")
         assert re.search(r"\?token=[\w-]{32}$", address)
@@ -107,3 +112,18 @@ def test_port_that_is_taken() -> None:
         pytest.raises(InvalidInput, match="choose another --host or --port"),
     ):
         serve(store, port=held.getsockname()[1])
+
+
+def test_command_for_programs(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    with open_store(url) as store:
+        store.save(Checkpoint(execution_id="t", id="1", state={}))
+    process = start("langcairn", "--json", "--store", url, "view")
+    try:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())["address"]
+        assert "/thread?id=t" in httpx.get(address, timeout=PATIENCE).text
+        stop(process, signal.SIGTERM)
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import types
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
+from pydantic import BaseModel, SecretStr
 from tests.ports import hold_port, number_of
 from tests.postgres_server import PostgresServer
 from tests.valkey_server import ValkeyServer
 from tests.viewer_client import viewing
 
-from langcairn import Checkpoint, InvalidInput, MemoryCheckpointStore, open_store
+from langcairn import Checkpoint, InvalidInput, MemoryCheckpointStore, UnsafeType, open_store
 from langcairn.viewer import open_viewed
 from langcairn.viewer.demo import CLAIM, REPORT, TRAIL, fill
 
@@ -134,3 +136,33 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_url() -> None:
     with pytest.raises(InvalidInput):
         open_viewed("nothing://x")
+
+
+async def test_types_that_are_not_loaded_are_shown(tmp_path: Path) -> None:
+    module = types.ModuleType("tests_viewer_gone")
+    model: Any = type("Plan", (BaseModel,), {"__module__": module.__name__,
+                      "__annotations__": {"steps": list[str]}})  # fmt: skip
+    module.Plan = model  # type: ignore[attr-defined]  # a module made here
+    sys.modules[module.__name__] = module
+    url = f"sqlite:///{tmp_path}/a.db"
+    try:
+        async with open_store(url) as store:
+            for id, parent, step in (("1", None, "first"), ("2", "1", "second")):
+                state = {"p": model(steps=[step, "last"]), "key": SecretStr("sesame")}
+                record = Checkpoint(execution_id="t", id=id, parent_id=parent, state=state)
+                await store.asave(record)
+    finally:
+        del sys.modules[module.__name__]
+    async with open_store(url) as store, viewing(store, write=True) as client:
+        page = await client.page("/thread?id=t")
+        assert "tests_viewer_gone.Plan" in page.text
+        assert "second" in page.text
+        assert "sesame" not in page.text
+        assert "first" in (await client.page("/thread?id=t&tab=changes")).text
+        assert "second" in (await client.page("/value?id=t&at=2&path=0.0")).text
+        # What is copied is what was stored, not what was shown.
+        form = await client.page("/confirm?action=fork&id=t&at=2")
+        assert (await client.submit(form)).status_code == 303
+        with pytest.raises(UnsafeType):
+            await store.aload("2", execution_id="t")
+    assert module.__name__ not in sys.modules

@@ -36,6 +36,7 @@ COMMANDS = {
     "migrate": ("transfer", "Copy from another store or saver."),
     "rotate-keys": ("transfer", "Encrypt everything with the newest key."),
     "watch": ("watching", "Follow checkpoints as they are saved."),
+    "view": ("viewing", "Show the store in the browser."),
     "advise": ("advising", "Measure stores here, and say which suits."),
     "bench": ("running", "Compare with the official savers (in a checkout)."),
 }

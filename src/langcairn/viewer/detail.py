@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from langcairn.headers import Key
     from langcairn.records import Loaded
-    from langcairn.store import CheckpointStore
+    from langcairn.viewer.viewing import Viewer
 
 TABS = {"state": "State", "changes": "Changes", "writes": "Pending writes", "details": "Details"}
 
@@ -87,7 +87,7 @@ class Detail:
         return [write for task in self.tasks for write in task.writes if write.name == ERROR]
 
 
-async def load(store: CheckpointStore, execution_id: str, key: Key) -> Loaded:
+async def load(viewer: Viewer, execution_id: str, key: Key) -> Loaded:
     """Return a checkpoint with its state.
 
     Raises:
@@ -95,7 +95,7 @@ async def load(store: CheckpointStore, execution_id: str, key: Key) -> Loaded:
         CorruptData: It is damaged.
     """
     query = FindCheckpoints(execution_id, *key)
-    found = await store.arun(operations.find(store.codec, query))
+    found = await viewer.store.arun(operations.find(viewer.codec, query))
     if not found:
         raise CheckpointNotFound(
             f"execution {execution_id!r} has no checkpoint {key[1]!r}"
@@ -104,7 +104,7 @@ async def load(store: CheckpointStore, execution_id: str, key: Key) -> Loaded:
     return found[0]
 
 
-async def build(store: CheckpointStore, execution_id: str, key: Key, tab: str) -> Detail:
+async def build(viewer: Viewer, execution_id: str, key: Key, tab: str) -> Detail:
     """Load a checkpoint and render one tab of it.
 
     Raises:
@@ -114,7 +114,7 @@ async def build(store: CheckpointStore, execution_id: str, key: Key, tab: str) -
     if tab not in TABS:
         raise InvalidInput(f"tab={tab[:40]!r} is none of {', '.join(TABS)}")
     try:
-        loaded = await load(store, execution_id, key)
+        loaded = await load(viewer, execution_id, key)
     except CorruptData as error:
         return Detail(None, str(error), tab)
     place = {"id": execution_id, "ns": key[0], "at": key[1]}
@@ -122,7 +122,7 @@ async def build(store: CheckpointStore, execution_id: str, key: Key, tab: str) -
     match tab:
         case "changes":
             return Detail(
-                loaded, None, tab, tasks=tasks, differences=await _differences(store, loaded)
+                loaded, None, tab, tasks=tasks, differences=await _differences(viewer, loaded)
             )
         case "writes":
             return Detail(loaded, None, tab, tasks=tasks)
@@ -201,12 +201,12 @@ def _questions(renderer: Renderer, value: Any, position: int) -> list[Markup]:
     return questions
 
 
-async def _differences(store: CheckpointStore, loaded: Loaded) -> list[Difference] | None:
+async def _differences(viewer: Viewer, loaded: Loaded) -> list[Difference] | None:
     row = loaded.row
     if row.parent_id is None:
         return None
     try:
-        parent = await load(store, row.execution_id, (row.namespace, row.parent_id))
+        parent = await load(viewer, row.execution_id, (row.namespace, row.parent_id))
     except CheckpointNotFound:
         return None  # pruned
     return differences(parent, loaded)

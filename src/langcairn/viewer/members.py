@@ -12,6 +12,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
+from langcairn.codec.standins import StandIn
 from langcairn.errors import InvalidInput
 
 Path = tuple[int, ...]
@@ -35,7 +36,7 @@ def members_of(value: Any) -> Members | None:
     if value is None or isinstance(value, (str, bytes, bytearray, Enum)):
         return None
     fields = _fields_of(value)
-    kind = type(value).__name__
+    kind = value.type_name if isinstance(value, StandIn) else type(value).__name__
     if fields is not None:
         return Members(kind, len(fields), _entries(fields), named=True)
     if isinstance(value, Mapping):
@@ -54,6 +55,8 @@ def _fields_of(value: Any) -> dict[str, Any] | None:
     if isinstance(value, tuple):
         names = getattr(kind, "_fields", None)
         return None if names is None else dict(zip(names, value, strict=False))
+    if isinstance(value, StandIn):
+        return {**{str(n): one for n, one in enumerate(value.arguments)}, **value.fields}
     if isinstance(value, BaseModel):
         return {**value.__dict__, **(value.__pydantic_extra__ or {})}
     if dataclasses.is_dataclass(value):

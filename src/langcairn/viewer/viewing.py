@@ -11,6 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import escape
 from starlette.responses import HTMLResponse, Response
 
+from langcairn.cache import Caches
+from langcairn.codec.serde import SafeSerializer
+from langcairn.codec.standins import InspectingSerializer
 from langcairn.errors import (
     AccessDenied,
     CairnError,
@@ -23,6 +26,7 @@ from langcairn.errors import (
     StoreMisconfigured,
     StoreUnavailable,
 )
+from langcairn.operations import Codec
 from langcairn.viewer import text as words
 from langcairn.viewer.survey import Survey
 
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 PATIENCE = 40.0
 """How long a page waits for the store [s]. Backends say by themselves that they give up, sooner."""
 
+_CACHE = 64 * 2**20  # [bytes, about]
 _LONGEST = 4096  # [characters of one parameter]
 
 
@@ -47,6 +52,7 @@ class Viewer:
 
     Attributes:
         store: The store.
+        codec: How its values are read to be shown: those of types that aren't loaded, too.
         title: What it is called.
         write: Whether it may be changed from here.
         csrf: What every form must bring back.
@@ -55,6 +61,7 @@ class Viewer:
 
     def __init__(self, store: CheckpointStore, title: str, *, write: bool) -> None:
         self.store = store
+        self.codec = _inspecting(store.codec)
         self.title = title
         self.write = write
         self.csrf = secrets.token_urlsafe(32)
@@ -113,6 +120,14 @@ class Viewer:
         template = self._templates.get_template("error.html")
         text = template.render(status=status, title=title, message=message, remedy=remedy)
         return HTMLResponse(text, status)
+
+
+def _inspecting(codec: Codec) -> Codec:
+    """Return a codec that reads what another one does, and makes stand-ins of unknown types."""
+    if type(codec.serde) is not SafeSerializer:
+        return codec  # the user's own, which knows better
+    # With caches of its own: stand-ins are nobody else's values.
+    return Codec(InspectingSerializer(), Caches(_CACHE, codec.format), codec.format)
 
 
 _EXPLAINED: list[tuple[type[CairnError], int, str, str]] = [

@@ -57,7 +57,7 @@ async def confirm(viewer: Viewer, request: Request) -> Response:
     action = _action(name)
     execution_id = valid_execution_id(parameter(request, "id"))
     namespace, at = parameter(request, "ns", ""), parameter(request, "at", "")
-    headers = await viewer.store.arun(find_headers(viewer.store.codec, execution_id))
+    headers = await viewer.store.arun(find_headers(viewer.codec, execution_id))
     header = next((one for one in headers if one.key == (namespace, at)), None)
     if action.needs_checkpoint and header is None:
         raise InvalidInput(f"checkpoint {at!r} isn't there any more; go back to the thread")

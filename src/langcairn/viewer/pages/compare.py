@@ -27,7 +27,7 @@ async def show(viewer: Viewer, request: Request) -> Response:
     """Answer ``/compare``: ``a`` and ``b`` are the two, as `key_text` makes them."""
     execution_id = valid_execution_id(parameter(request, "id"))
     after = _key(parameter(request, "b"))
-    headers = await viewer.store.arun(find_headers(viewer.store.codec, execution_id))
+    headers = await viewer.store.arun(find_headers(viewer.codec, execution_id))
     before = (
         _key(parameter(request, "a")) if "a" in request.query_params else _parent(headers, after)
     )
@@ -38,8 +38,8 @@ async def show(viewer: Viewer, request: Request) -> Response:
         )
     found = None
     if before is not None:
-        first = await details.load(viewer.store, execution_id, before)
-        second = await details.load(viewer.store, execution_id, after)
+        first = await details.load(viewer, execution_id, before)
+        second = await details.load(viewer, execution_id, after)
         found = details.differences(first, second)
     return viewer.page(
         "compare.html",

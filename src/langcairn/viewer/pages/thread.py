@@ -31,12 +31,12 @@ async def show(viewer: Viewer, request: Request) -> Response:
     if "at" in request.query_params:
         asked = parameter(request, "ns", ""), parameter(request, "at")
     if asked is not None and request.headers.get("viewer-part") == "detail":
-        shown = await details.build(viewer.store, execution_id, asked, tab)
+        shown = await details.build(viewer, execution_id, asked, tab)
         return viewer.page(
             "_detail.html", id=execution_id, key=asked, detail=shown, tabs=details.TABS
         )
     stamp = await thread_stamp(viewer, execution_id)
-    headers = await viewer.store.arun(find_headers(viewer.store.codec, execution_id))
+    headers = await viewer.store.arun(find_headers(viewer.codec, execution_id))
     if not headers:
         return await _nothing(viewer, execution_id)
     start = whole_number(request, "start") if "start" in request.query_params else None
@@ -47,7 +47,7 @@ async def show(viewer: Viewer, request: Request) -> Response:
         after = Position(before.step.id, execution_id, before.namespace)
     written = await viewer.store.arun(find_written(execution_id, after, timeline.WINDOW))
     drawn = timeline.draw(headers, written, start, key, url("/thread", id=execution_id, start=""))
-    shown = await details.build(viewer.store, execution_id, key, tab)
+    shown = await details.build(viewer, execution_id, key, tab)
     await viewer.survey.look(0)
     return viewer.page(
         "thread.html",

@@ -27,7 +27,7 @@ async def show(viewer: Viewer, request: Request) -> Response:
     key = parameter(request, "ns", ""), parameter(request, "at")
     of, path = parameter(request, "of", "state"), _path(parameter(request, "path", ""))
     start = whole_number(request, "start") if "start" in request.query_params else None
-    loaded = await details.load(viewer.store, execution_id, key)
+    loaded = await details.load(viewer, execution_id, key)
     value = at(_place(loaded, of), path)
     place = {"id": execution_id, "ns": key[0], "at": key[1], "of": of}
     body = Renderer(place).part(value, path, start)
