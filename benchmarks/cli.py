@@ -17,10 +17,11 @@ from benchmarks.figures import figures_of
 from benchmarks.fresh import time_fresh
 from benchmarks.ideal import ideal_of
 from benchmarks.markdown import as_markdown
+from benchmarks.objects import measure_objects
 from benchmarks.parts import PARTS, servers_of
 from benchmarks.profiling import METHODS, profile, time_stages
 from benchmarks.replay import measure, record_for, remove, steps
-from benchmarks.report import print_crowd, print_summary, print_workload
+from benchmarks.report import print_crowd, print_objects, print_summary, print_workload
 from benchmarks.results import ROOT, RunResult, WorkloadResult, as_json, describe_machine
 from benchmarks.savers import ADAPTERS
 from benchmarks.servers import describe, running
@@ -38,6 +39,8 @@ PICTURE = ROOT / "docs" / "images" / "growth.png"
 PICTURED = ("embedded", "agent")
 CROWD = "crowd"
 """What `--only` calls the crowds, beside the parts."""
+OBJECTS = "objects"
+"""The part for which also requests are counted."""
 CONSOLE_WIDTH = 120
 
 
@@ -76,6 +79,9 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
             with _progress(f"crowd of {crowd.name}", crowd_steps(crowd, names)) as advance:
                 result.crowds.append(measure_crowd(crowd, names, advance))
             print_crowd(console, result.crowds[-1])
+        if any(part.name == OBJECTS for part, _ in jobs):
+            result.objects = measure_objects(Path(place), quick=options.quick)
+            print_objects(console, result.objects)
     print_summary(console, result)
     _write_files(console, result, options)
     return 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.rows import crowd_pairs, workload_pairs
+from benchmarks.rows import crowd_pairs, objects_rows, workload_pairs
 
 if TYPE_CHECKING:
+    from benchmarks.objects import ObjectsResult
     from benchmarks.results import RunResult
     from benchmarks.rows import Pair, Row
 
@@ -20,6 +21,7 @@ NAMES = {
     "langcairn postgres": "langcairn on PostgreSQL",
     "langcairn valkey": "langcairn on Valkey",
     "langcairn files": "langcairn on files",
+    "langcairn objects": "langcairn on SQLite, moving to objects",
 }
 
 
@@ -32,7 +34,15 @@ def as_markdown(result: RunResult) -> str:
     tables += [
         _table(one.crowd.description, pair) for one in result.crowds for pair in crowd_pairs(one)
     ]
+    if result.objects is not None:
+        tables.append(_objects(result.objects))
     return "\n".join(tables)
+
+
+def _objects(result: ObjectsResult) -> str:
+    lines = ["| object storage, for 1,000 checkpoints | |", "|---|---|"]
+    lines += [f"| {label} | {figure} |" for label, figure in objects_rows(result)]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _table(title: str, pair: Pair) -> str:

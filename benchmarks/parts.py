@@ -56,6 +56,7 @@ PARTS: dict[str, Part] = {
         Part("postgres", {"langcairn postgres": "official postgres"}, ("agent", "counter")),
         Part("valkey", {"langcairn valkey": "raw valkey"}, ("agent",)),
         Part("files", {"langcairn files": "langcairn sqlite"}, ("agent",)),
+        Part("objects", {"langcairn objects": "langcairn sqlite"}, ("agent",)),
     )
 }
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.crowd import CrowdResult
     from benchmarks.figures import SaverFigures
     from benchmarks.ideal import Ideal
+    from benchmarks.objects import ObjectsResult
     from benchmarks.parts import Part
     from benchmarks.targets import Verdict
     from benchmarks.workloads import Workload
@@ -60,7 +61,7 @@ class WorkloadResult:
         return verdicts(self.part, self.workload.name, self.figures)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunResult:
     rounds: int
     fresh_processes: int
@@ -68,6 +69,7 @@ class RunResult:
     servers: dict[str, dict[str, Any]]
     workloads: list[WorkloadResult] = field(default_factory=list)
     crowds: list[CrowdResult] = field(default_factory=list)
+    objects: ObjectsResult | None = None
 
     def judged(self) -> list[Verdict]:
         """Give all verdicts."""
@@ -94,6 +96,7 @@ def as_json(result: RunResult) -> str:
         },
         "parts": parts,
         "crowds": {one.crowd.name: _crowd(one) for one in result.crowds},
+        "objects": None if result.objects is None else asdict(result.objects),
     }
     return json.dumps(document, indent=1) + "\n"
 

@@ -293,6 +293,13 @@ async def test_guarded_store_shows_what_it_allows() -> None:
             assert "may not read" in (await client.page("/thread?id=t", 403)).text
 
 
+def test_viewer_is_for_one_user() -> None:
+    with MemoryCheckpointStore() as store:
+        guarded = store.guard(own_executions, lambda: "ada")
+        with pytest.raises(InvalidInput, match="one user"):
+            create_app(guarded)
+
+
 @pytest.mark.parametrize(
     ("given", "title"),
     [

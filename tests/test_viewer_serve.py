@@ -51,21 +51,6 @@ def stop(process: subprocess.Popen[str], number: signal.Signals) -> None:
     assert process.returncode == 0
 
 
-def test_serves_this_machine_until_told_to_stop() -> None:
-    process = start("langcairn", "view", "--demo", "--port", "0")
-    try:
-        address = address_of(process)
-        assert address.startswith("http://127.0.0.1:")
-        answer = httpx.get(address, timeout=PATIENCE)
-        assert "cairn-trail" in answer.text
-        assert "server" not in answer.headers
-        assert httpx.get(f"{address}static/viewer.css", timeout=PATIENCE).status_code == 200
-        stop(process, signal.SIGINT)
-    finally:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-
-
 def test_others_need_the_token_that_is_printed() -> None:
     process = start("langcairn.viewer", "--store", "memory:", "--host", "0.0.0.0", "--write")
     try:
@@ -74,7 +59,7 @@ def test_others_need_the_token_that_is_printed() -> None:
         with httpx.Client(timeout=PATIENCE, follow_redirects=True) as client:
             assert client.get(address.split("?")[0]).status_code == 401
             assert "Nothing here yet" in client.get(address).text
-        stop(process, signal.SIGTERM)
+        stop(process, signal.SIGINT)
     finally:
         process.kill()
         process.communicate(timeout=PATIENCE)
@@ -114,7 +99,7 @@ def test_port_that_is_taken() -> None:
         serve(store, port=held.getsockname()[1])
 
 
-def test_command_for_programs(tmp_path: Path) -> None:
+def test_serves_this_machine_until_told_to_stop(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     with open_store(url) as store:
         store.save(Checkpoint(execution_id="t", id="1", state={}))
@@ -122,7 +107,11 @@ def test_command_for_programs(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         address = json.loads(process.stdout.readline())["address"]
-        assert "/thread?id=t" in httpx.get(address, timeout=PATIENCE).text
+        assert address.startswith("http://127.0.0.1:")
+        answer = httpx.get(address, timeout=PATIENCE)
+        assert "/thread?id=t" in answer.text
+        assert "server" not in answer.headers
+        assert httpx.get(f"{address}static/viewer.css", timeout=PATIENCE).status_code == 200
         stop(process, signal.SIGTERM)
     finally:
         process.kill()

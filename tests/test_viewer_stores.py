@@ -118,6 +118,33 @@ async def test_damaged_checkpoint_among_others(tmp_path: Path) -> None:
         assert "damaged" in (await client.page("/compare?id=t&b=0:3&a=0:1", 500)).text
 
 
+class Rude(BaseModel):
+    """Fails when it is looked at."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("no")
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "__pydantic_extra__" and rude:
+            raise RuntimeError("no")
+        return super().__getattribute__(name)
+
+
+rude: list[bool] = []
+
+
+async def test_class_that_fails_when_it_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    async with MemoryCheckpointStore() as store, viewing(store) as client:
+        await store.asave(Checkpoint(execution_id="t", id="1", state={"x": Rude()}))
+        rude.append(True)
+        try:
+            page = await client.page("/thread?id=t", 500)
+        finally:
+            rude.clear()
+        assert "could not be made" in page.text
+        assert "RuntimeError: no" in caplog.text
+
+
 async def test_closed_store() -> None:
     store = MemoryCheckpointStore()
     async with viewing(store) as client:

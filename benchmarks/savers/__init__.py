@@ -9,6 +9,7 @@ from __future__ import annotations
 from benchmarks.savers.base import Adapter, Session
 from benchmarks.savers.files import LangcairnFiles
 from benchmarks.savers.memory import LangcairnMemory, OfficialMemory
+from benchmarks.savers.objects import LangcairnObjects
 from benchmarks.savers.postgres import LangcairnPostgres, OfficialPostgres
 from benchmarks.savers.sqlite import LangcairnSqlite, OfficialSqlite
 from benchmarks.savers.valkey import LangcairnValkey, RawValkey
@@ -25,6 +26,7 @@ ADAPTERS: dict[str, Adapter] = {
         RawValkey(),
         LangcairnValkey(),
         LangcairnFiles(),
+        LangcairnObjects(),
     )
 }
 

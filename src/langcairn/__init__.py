@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         Level,
         Thresholds,
     )
+    from langcairn.caretaker import (
+        Maintenance,
+    )
     from langcairn.checkpoint import (
         Checkpoint,
     )
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
         ItemDiff,
         StateDiff,
         compare_states,
+    )
+    from langcairn.erasing import (
+        ErasureReport,
     )
     from langcairn.errors import (
         AccessDenied,
@@ -77,6 +83,10 @@ if TYPE_CHECKING:
     from langcairn.monitor import (
         Monitor,
     )
+    from langcairn.objects import (
+        Moved,
+        ObjectStorage,
+    )
     from langcairn.observing import (
         Observation,
         Observer,
@@ -86,6 +96,10 @@ if TYPE_CHECKING:
     )
     from langcairn.profiler import (
         Profiler,
+    )
+    from langcairn.retention import (
+        Candidate,
+        Retention,
     )
     from langcairn.security.guard import (
         Action,
@@ -113,6 +127,7 @@ if TYPE_CHECKING:
         Transaction,
     )
     from langcairn.transfer import (
+        BackupHolding,
         BackupReport,
         DualWriteSaver,
         Finding,
@@ -128,11 +143,16 @@ if TYPE_CHECKING:
         arestore,
         averify,
         backup,
+        backup_contains,
         migrate,
         progress_bar,
         repair,
         restore,
         verify,
+    )
+    from langcairn.upkeep import (
+        MaintainedExecution,
+        MaintenanceReport,
     )
     from langcairn.write_behind import (
         WriteBehind,
@@ -144,8 +164,10 @@ __all__ = [
     "Alert",
     "AlreadyThere",
     "AmbiguousCheckpoint",
+    "BackupHolding",
     "BackupReport",
     "CairnError",
+    "Candidate",
     "ChannelDiff",
     "Checkpoint",
     "CheckpointConfig",
@@ -159,6 +181,7 @@ __all__ = [
     "CorruptData",
     "DecryptionFailed",
     "DualWriteSaver",
+    "ErasureReport",
     "ExecutionStats",
     "FileCheckpointStore",
     "Finding",
@@ -173,10 +196,15 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "Level",
+    "MaintainedExecution",
+    "Maintenance",
+    "MaintenanceReport",
     "MemoryCheckpointStore",
     "MigrationReport",
     "MissingChunks",
     "Monitor",
+    "Moved",
+    "ObjectStorage",
     "Observation",
     "Observer",
     "PostgresCheckpointStore",
@@ -185,6 +213,7 @@ __all__ = [
     "RedisCheckpointStore",
     "RepairReport",
     "RestoreReport",
+    "Retention",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
@@ -210,6 +239,7 @@ __all__ = [
     "arestore",
     "averify",
     "backup",
+    "backup_contains",
     "compare_states",
     "generate_key",
     "matching",
@@ -230,6 +260,7 @@ _HOMES = {
         "Level",
         "Thresholds",
     ),
+    "langcairn.caretaker": ("Maintenance",),
     "langcairn.checkpoint": ("Checkpoint",),
     "langcairn.codec.serde": ("SafeSerializer",),
     "langcairn.comparing": (
@@ -238,6 +269,7 @@ _HOMES = {
         "StateDiff",
         "compare_states",
     ),
+    "langcairn.erasing": ("ErasureReport",),
     "langcairn.errors": (
         "AccessDenied",
         "AlreadyThere",
@@ -279,12 +311,20 @@ _HOMES = {
     "langcairn.langgraph.saver": ("CheckpointSaver",),
     "langcairn.leases": ("Lease",),
     "langcairn.monitor": ("Monitor",),
+    "langcairn.objects": (
+        "Moved",
+        "ObjectStorage",
+    ),
     "langcairn.observing": (
         "Observation",
         "Observer",
     ),
     "langcairn.opening": ("open_store",),
     "langcairn.profiler": ("Profiler",),
+    "langcairn.retention": (
+        "Candidate",
+        "Retention",
+    ),
     "langcairn.security.guard": (
         "Action",
         "matching",
@@ -303,6 +343,7 @@ _HOMES = {
     "langcairn.thread_id": ("ThreadId",),
     "langcairn.transactions": ("Transaction",),
     "langcairn.transfer": (
+        "BackupHolding",
         "BackupReport",
         "DualWriteSaver",
         "Finding",
@@ -318,11 +359,16 @@ _HOMES = {
         "arestore",
         "averify",
         "backup",
+        "backup_contains",
         "migrate",
         "progress_bar",
         "repair",
         "restore",
         "verify",
+    ),
+    "langcairn.upkeep": (
+        "MaintainedExecution",
+        "MaintenanceReport",
     ),
     "langcairn.write_behind": ("WriteBehind",),
 }

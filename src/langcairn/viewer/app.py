@@ -11,6 +11,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from langcairn.errors import InvalidInput
+from langcairn.security.guard import GuardedBackend
 from langcairn.viewer.pages import changes, compare, live, storage, thread, threads, values
 from langcairn.viewer.security import Gate
 from langcairn.viewer.viewing import Viewer
@@ -46,8 +48,15 @@ def create_app(
         hosts: Further names under which browsers reach it; requests for others are refused.
 
     Raises:
-        InvalidInput: The token is too short, or is missing where others reach the viewer.
+        InvalidInput: The token is too short, or is missing where others reach the viewer; or the
+            store is guarded, but not for one name.
     """
+    if isinstance(store.backend, GuardedBackend) and not store.backend.is_for_one:
+        # What was listed and measured for one would be shown to another.
+        raise InvalidInput(
+            "a viewer remembers what it has listed and measured, so it serves one user: guard its "
+            "store with a name, and make a viewer for each"
+        )
     viewer = Viewer(store, title or store.backend.name, write=write)
 
     async def missing(_request: Request, _error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 40.0
 """How long a page waits for the store [s]. Backends say by themselves that they give up, sooner."""
+
+_logger = logging.getLogger(__name__)
 
 _CACHE = 64 * 2**20  # [bytes, about]
 _LONGEST = 4096  # [characters of one parameter]
@@ -108,6 +111,15 @@ class Viewer:
                 )
             except CairnError as error:
                 return self.tell(error)
+            except Exception:
+                # Values are of the user's classes, which may do anything when they are looked at.
+                _logger.exception("the page %s failed", request.url.path)
+                return self.refuse(
+                    500,
+                    "This page could not be made",
+                    "That is a bug of langcairn's, or of a class whose values are stored here. The "
+                    "viewer's terminal shows where; please report it.",
+                )
 
         return answer
 

@@ -149,7 +149,9 @@
       if (old && fresh) old.replaceChildren(...fresh.childNodes);
     }
     const detail = $("#detail"), fresh = page.getElementById("detail");
-    if (detail && fresh && !$("details[open]:hover", detail) && $(".tabs small", detail)?.textContent !== $(".tabs small", fresh)?.textContent) {
+    // Who has chosen no step follows the newest; of a chosen one, only its writes can be news.
+    const follows = !new URL(location.href).searchParams.has("at");
+    if (detail && fresh && (follows || $(".tabs small", detail)?.textContent !== $(".tabs small", fresh)?.textContent)) {
       detail.replaceChildren(...fresh.childNodes);
     }
     live.classList.remove("news");
