@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint docs bench load torture rules manifests clean
+.PHONY: demo test browser lint docs bench load torture rules manifests clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -17,6 +17,10 @@ demo: $(STAMP)  ## An agent that is killed, resumed, interrupted, rewound and fo
 
 test: $(STAMP)  ## The whole suite, on two processes
 	$(BIN)/python -m pytest -n 2
+
+browser: $(STAMP)  ## The viewer in a real Chromium: an installed one, or Debian's unpacked in .venv
+	$(BIN)/python -m tests.browser.chromium
+	$(BIN)/python -m pytest tests/browser
 
 lint: $(STAMP)  ## Style, docstrings and types
 	$(BIN)/ruff check .

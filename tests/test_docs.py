@@ -43,7 +43,7 @@ def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
     run_python("docs/encryption.md", tmp_path, "import os")
 
 
-@pytest.mark.parametrize("page", ["index", "backup", "migration", "integrity"])
+@pytest.mark.parametrize("page", ["index", "backup", "migration", "integrity", "viewer"])
 def test_python_of_a_page(page: str, tmp_path: Path) -> None:
     run_python(f"docs/{page}.md", tmp_path)
 

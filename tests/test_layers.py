@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 # From the top; a module may import its own layer and those after it.
 LAYERS = [
     {"cli", "__main__"},
+    {"viewer"},
     {"langgraph", "transfer", "demo", "testing", "__init__"},
     {"alerts", "caretaker", "metrics", "tracing", "logs", "monitor", "profiler", "rounds"},
     {
@@ -31,9 +32,11 @@ LAYERS = [
         "maintenance",
         "keeping",
         "retention",
+        "forking",
         "upkeep",
         "erasing",
         "forks",
+        "headers",
         "comparing",
         "executions",
         "figures",

@@ -262,9 +262,15 @@ def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
 
 
 def with_metadata(
-    row: CheckpointRow, metadata: Mapping[str, Any], serde: SafeSerializer
+    row: CheckpointRow, metadata: Mapping[str, Any], serde: SafeSerializer, **others: Any
 ) -> CheckpointRow:
     """Return a row with other metadata.
+
+    Args:
+        row: The row.
+        metadata: Its metadata from now on.
+        serde: How to serialize them.
+        **others: What else shall be different; columns of JSON can't.
 
     Raises:
         CorruptData: A column isn't what was written.
@@ -272,7 +278,8 @@ def with_metadata(
     """
     state = parse(row.state, f"the state of {place(row)}")
     nodes = _inline_fields(metadata, "metadata", serde)
-    bare = row._replace(metadata=orjson.dumps(nodes), graph=checked_graph(row, state))
+    graph = checked_graph(row, state)
+    bare = row._replace(**others, metadata=orjson.dumps(nodes), graph=graph)
     return with_check(bare, state, nodes)
 
 

@@ -37,6 +37,7 @@ COMMANDS = {
     "rotate-keys": ("transfer", "Encrypt everything with the newest key."),
     "maintain": ("maintaining", "Remove what isn't to be kept, and what crashes have left."),
     "watch": ("watching", "Follow checkpoints as they are saved."),
+    "view": ("viewing", "Show the store in the browser."),
     "advise": ("advising", "Measure stores here, and say which suits."),
     "bench": ("running", "Compare with the official savers (in a checkout)."),
 }

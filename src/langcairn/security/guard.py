@@ -142,6 +142,11 @@ class GuardedBackend(Backend):
         self._policy = policy
         self._who = who
 
+    @property
+    def is_for_one(self) -> bool:
+        """Whether it is always the same who asks."""
+        return isinstance(self._who, str)
+
     @override
     def execute(self, request: Request) -> object:
         return run(self.inner.execute, self._steps(request))[0]

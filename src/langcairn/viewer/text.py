@@ -1,0 +1,91 @@
+"""Words for people: sizes, times, and text from anywhere made fit to be shown."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+# Written out, never obeyed: control characters, half surrogate pairs, which no page can carry, and
+# marks that turn the direction of writing around, so that a text would read as another one.
+_UNSHOWABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+    "\ufeff\ud800-\udfff]"
+)
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_SPANS = (
+    (60, 1, "s"),
+    (3600, 60, "min"),
+    (86_400, 3600, "h"),
+    (30 * 86_400, 86_400, "d"),
+    (365 * 86_400, 30 * 86_400, "months"),
+    (float("inf"), 365 * 86_400, "years"),
+)
+
+
+def showable(text: str) -> str:
+    """Return a text in which what can't be seen, or would change how it reads, is written out."""
+    return _UNSHOWABLE.sub(_written_out, text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
+
+
+def size(bytes: float) -> str:
+    """Return a number of bytes as people say it: ``1.2 MB``."""
+    amount, unit = float(bytes), 0
+    while amount >= 999.5 and unit < len(_UNITS) - 1:
+        amount /= 1000
+        unit += 1
+    digits = 1 if unit and amount < 99.95 else 0
+    return f"{amount:.{digits}f} {_UNITS[unit]}"
+
+
+def number(value: float) -> str:
+    """Return a number with its thousands set apart."""
+    return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def count(value: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where that is right."""
+    return f"{number(value)} {noun}{'' if value == 1 else 's'}"
+
+
+def ago(time: datetime | None, now: datetime | None = None) -> str:
+    """Return how long ago a time was: ``3 min ago``; a time to come is "now"."""
+    if time is None:
+        return "never"
+    seconds = ((now or datetime.now(UTC)) - time).total_seconds()
+    if seconds < 5:
+        return "just now"
+    for end, length, unit in _SPANS:
+        if seconds < end:
+            amount = int(seconds // length)
+            one = amount == 1 and length > 86_400
+            return f"{amount} {unit.removesuffix('s') if one else unit} ago"
+    raise AssertionError("the last span has no end")
+
+
+def exactly(time: datetime | None) -> str:
+    """Return a time to the millisecond, in UTC."""
+    if time is None:
+        return ""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03} UTC"
+
+
+def took(seconds: float) -> str:
+    """Return a span of time: ``340 ms``, ``2.1 s``, ``4 min``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    for end, length, unit in _SPANS[1:]:
+        if seconds < end:
+            return f"{seconds / length:.0f} {unit}"
+    raise AssertionError("the last span has no end")
+
+
+def short(text: str, most: int) -> str:
+    """Return the beginning of a text, with an ellipsis if there is more."""
+    return text if len(text) <= most else text[: most - 1] + "…"
