@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench torture rules clean
+.PHONY: demo test lint docs bench load torture rules manifests clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,11 +26,22 @@ lint: $(STAMP)  ## Style, docstrings and types
 bench: $(STAMP)  ## Speed and size beside the official savers
 	$(BIN)/python -m benchmarks
 
+load: $(STAMP)  ## The reference service under load, on several savers; PostgreSQL restarted meanwhile
+	$(BIN)/python -m benchmarks.service_load --rounds 3
+	$(BIN)/python -m benchmarks.service_load --savers langcairn --seconds 120 --restarts 2 \
+		--json benchmarks/results/service-restarts.json
+
 torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read at once, and of servers
 	$(BIN)/python -m tests.torture --kills 200
+
+docs: $(STAMP)  ## The documentation as a site, in site/; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 rules:  ## Prometheus' own check and tests of the alert rules
 	.ci/promtool .promtool
 
+manifests:  ## Dockerfile, compose file and Kubernetes manifests against linter and schemas
+	.ci/manifests .manifests
+
 clean:
-	rm -rf $(VENV) .promtool .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .promtool .manifests .pytest_cache .mypy_cache .ruff_cache .hypothesis

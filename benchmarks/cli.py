@@ -18,10 +18,17 @@ from benchmarks.figures import figures_of
 from benchmarks.fresh import time_fresh
 from benchmarks.ideal import ideal_of
 from benchmarks.markdown import as_markdown
+from benchmarks.objects import measure_objects
 from benchmarks.parts import PARTS, servers_of
 from benchmarks.profiling import METHODS, profile, time_stages
 from benchmarks.replay import measure, record_for, remove, steps
-from benchmarks.report import print_crowd, print_singles, print_summary, print_workload
+from benchmarks.report import (
+    print_crowd,
+    print_objects,
+    print_singles,
+    print_summary,
+    print_workload,
+)
 from benchmarks.results import ROOT, RunResult, WorkloadResult, as_json, describe_machine
 from benchmarks.savers import ADAPTERS
 from benchmarks.servers import describe, running
@@ -40,6 +47,8 @@ PICTURE = ROOT / "docs" / "images" / "growth.png"
 PICTURED = ("embedded", "agent")
 CROWD = "crowd"
 """What `--only` calls the crowds, beside the parts."""
+OBJECTS = "objects"
+"""The part for which also requests are counted."""
 CONSOLE_WIDTH = 120
 
 
@@ -85,6 +94,9 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
                 run = Run(options.rounds, options.quick, Path(place), advance)
                 result.singles.append(job.measure(run))
             print_singles(console, result.singles[-1])
+        if any(part.name == OBJECTS for part, _ in jobs):
+            result.objects = measure_objects(Path(place), quick=options.quick)
+            print_objects(console, result.objects)
     print_summary(console, result)
     _write_files(console, result, options)
     return 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.rows import crowd_pairs, workload_pairs
+from benchmarks.rows import crowd_pairs, objects_rows, workload_pairs
 
 if TYPE_CHECKING:
+    from benchmarks.objects import ObjectsResult
     from benchmarks.results import RunResult
     from benchmarks.rows import Pair, Row
     from benchmarks.singles import Singles
@@ -27,6 +28,7 @@ NAMES = {
     "signed sqlite": "signed, on SQLite",
     "encrypted memory": "encrypted, in memory",
     "signed memory": "signed, in memory",
+    "langcairn objects": "langcairn on SQLite, moving to objects",
 }
 
 
@@ -40,12 +42,20 @@ def as_markdown(result: RunResult) -> str:
         _table(one.crowd.description, pair) for one in result.crowds for pair in crowd_pairs(one)
     ]
     tables += [_singles(one) for one in result.singles]
+    if result.objects is not None:
+        tables.append(_objects(result.objects))
     return "\n".join(tables)
 
 
 def _singles(result: Singles) -> str:
     lines = [f"| {result.description} | | to reach |", "|---|---|---|"]
     lines += [f"| {one.label} | {one.text} | {one.goal} |" for one in result.figures]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _objects(result: ObjectsResult) -> str:
+    lines = ["| object storage, for 1,000 checkpoints | |", "|---|---|"]
+    lines += [f"| {label} | {figure} |" for label, figure in objects_rows(result)]
     return "".join(f"{line}\n" for line in lines)
 
 

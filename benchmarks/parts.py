@@ -76,6 +76,7 @@ PARTS: dict[str, Part] = {
             ("agent",),
             fresh=False,
         ),
+        Part("objects", {"langcairn objects": "langcairn sqlite"}, ("agent",)),
     )
 }
 

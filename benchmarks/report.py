@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.rows import crowd_pairs, format_bytes, format_ratio, workload_pairs
+from benchmarks.rows import crowd_pairs, format_bytes, format_ratio, objects_rows, workload_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from benchmarks.crowd import CrowdResult
+    from benchmarks.objects import ObjectsResult
     from benchmarks.results import RunResult, WorkloadResult
     from benchmarks.rows import Pair, Row
     from benchmarks.singles import Singles
@@ -57,6 +58,18 @@ def print_singles(console: Console, result: Singles) -> None:
         table.add_row(*cells)
     console.print(table)
     console.print()
+
+
+def print_objects(console: Console, result: ObjectsResult) -> None:
+    table = Table(
+        title=f"[bold]object storage[/]: {result.checkpoints:,} checkpoints of {result.threads} "
+        f"threads, moved on {result.days} days; for 1,000 checkpoints",
+        title_justify="left",
+        show_header=False,
+    )
+    for label, figure in objects_rows(result):
+        table.add_row(label, figure)
+    console.print(table)
 
 
 def _table(title: str, description: str, pairs: Sequence[Pair]) -> Table:

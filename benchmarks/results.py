@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.crowd import CrowdResult
     from benchmarks.figures import SaverFigures
     from benchmarks.ideal import Ideal
+    from benchmarks.objects import ObjectsResult
     from benchmarks.parts import Part
     from benchmarks.singles import Single, Singles
     from benchmarks.targets import Verdict
@@ -61,7 +62,7 @@ class WorkloadResult:
         return verdicts(self.part, self.workload.name, self.figures)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunResult:
     rounds: int
     fresh_processes: int
@@ -70,6 +71,7 @@ class RunResult:
     workloads: list[WorkloadResult] = field(default_factory=list)
     crowds: list[CrowdResult] = field(default_factory=list)
     singles: list[Singles] = field(default_factory=list)
+    objects: ObjectsResult | None = None
 
     def judged(self) -> list[Verdict | Single]:
         """Give all that has a target to reach."""
@@ -98,6 +100,7 @@ def as_json(result: RunResult) -> str:
         "parts": parts,
         "crowds": {one.crowd.name: _crowd(one) for one in result.crowds},
         "singles": {one.name: _singles(one) for one in result.singles},
+        "objects": None if result.objects is None else asdict(result.objects),
     }
     return json.dumps(document, indent=1) + "\n"
 

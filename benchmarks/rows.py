@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from benchmarks.crowd import CrowdResult
     from benchmarks.figures import SaverFigures
+    from benchmarks.objects import ObjectsResult
     from benchmarks.results import WorkloadResult
     from benchmarks.targets import Verdict
 
@@ -85,6 +86,26 @@ def crowd_pairs(result: CrowdResult) -> list[Pair]:
         )
         for mine in ours
         for other in others
+    ]
+
+
+def objects_rows(result: ObjectsResult) -> list[tuple[str, str]]:
+    """Say what object storage costs, each with its label, for 1,000 checkpoints."""
+    moving, reading = result.moving, result.reading
+
+    def each(count: float) -> str:
+        return f"{count * 1000 / result.checkpoints:,.0f}"
+
+    return [
+        ("moved, from the database to packs", format_bytes(result.bytes_moved)),
+        ("PUT", each(moving["put"])),
+        ("GET, each pack once to check it, and merging", each(moving["get"])),
+        ("LIST", each(moving["list"])),
+        ("DELETE", each(moving["delete"])),
+        ("bytes sent, with merging", format_bytes(moving["out"])),
+        ("bytes fetched, likewise", format_bytes(moving["in"])),
+        (f"GET to read all {result.threads} threads", f"{reading['get']}"),
+        (f"GET to read {result.messages} messages", f"{result.longest}"),
     ]
 
 

@@ -76,6 +76,13 @@ class PostgresServer:
         """Say how to connect; another port is that of a proxy."""
         return f"postgresql://{user}@{HOST}:{port or self.port}/{database}"
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server, whose children serve the clients."""
+        if self._process is None:
+            raise RuntimeError("PostgreSQL is not running")
+        return self._process.pid
+
     def start(self, attempts: int = 20) -> Self:
         """Start the server and wait until it answers."""
         settings = [

@@ -164,6 +164,16 @@ def test_a_backup_that_fails_has_no_figures(tmp_path: Path) -> None:
         moving._run("restore", tmp_path / "none", tmp_path / "target.db")
 
 
+def test_objects_are_counted(tmp_path: Path) -> None:
+    document = _quick_run(tmp_path, "--only", "objects", "--fresh", "0", "--no-picture")
+    assert document["parts"].keys() == {"objects"}
+    counted = document["objects"]
+    assert counted["moving"]["put"] > 0
+    assert counted["moving"]["out"] >= counted["bytes_moved"] > 0
+    assert 1 <= counted["longest"] <= 3
+    assert "| GET to read 120 messages |" in (tmp_path / "out" / "figures.md").read_text()
+
+
 def test_the_floor_sends_what_ours_stores_and_nothing_twice() -> None:
     recording = record(WORKLOADS["agent"].quick(), CheckpointSaver(MemoryCheckpointStore()))
     with MemoryCheckpointStore() as store:

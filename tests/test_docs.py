@@ -43,7 +43,7 @@ def test_python_of_the_page_on_encryption(tmp_path: Path) -> None:
     run_python("docs/encryption.md", tmp_path, "import os")
 
 
-@pytest.mark.parametrize("page", ["backup", "migration", "integrity"])
+@pytest.mark.parametrize("page", ["index", "backup", "migration", "integrity"])
 def test_python_of_a_page(page: str, tmp_path: Path) -> None:
     run_python(f"docs/{page}.md", tmp_path)
 
@@ -54,6 +54,20 @@ def test_python_of_the_page_on_writers(tmp_path: Path) -> None:
     assert log == "['slow', 'thought', 'fast', 'thought', 'answered']"
     assert held.startswith("held by ")
     assert conflict == "expected 1 found 2"
+
+
+def test_python_of_the_page_on_object_storage(tmp_path: Path) -> None:
+    before = f"import os; os.environ['AGENT_OBJECTS'] = 'file://{tmp_path}/objects'"
+    assert "0 chunks moved, 0 objects" in run_python("docs/object-storage.md", tmp_path, before)
+
+
+def test_python_of_the_page_on_retention(tmp_path: Path) -> None:
+    planned, named, removed, *reports = run_python("docs/retention.md", tmp_path).splitlines()
+    assert planned.startswith("1 executions: of 1, 150 checkpoints")
+    assert "would go" in planned
+    assert named == "[('', '0149'), ('', '0148')]"
+    assert removed == "150 True"
+    assert all("0 checkpoints" in line for line in reports)
 
 
 def test_links_of_the_readme() -> None:

@@ -13,12 +13,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "langcairn"
 LAYERS = [
     {"cli", "__main__"},
     {"langgraph", "transfer", "demo", "testing", "__init__"},
-    {"alerts", "metrics", "tracing", "logs", "monitor", "profiler"},
+    {"alerts", "caretaker", "metrics", "tracing", "logs", "monitor", "profiler", "rounds"},
     {
         "store",
         "stores",
         "opening",
         "options",
+        "maintaining",
         "measuring",
         "leases",
         "transactions",
@@ -28,7 +29,10 @@ LAYERS = [
     {
         "operations",
         "maintenance",
+        "keeping",
         "retention",
+        "upkeep",
+        "erasing",
         "forks",
         "comparing",
         "executions",
@@ -39,6 +43,7 @@ LAYERS = [
         "write_sessions",
         "watching",
         "slow",
+        "objects",
     },
     {"security"},
     {"codec"},

@@ -14,6 +14,7 @@ from benchmarks.savers.memory import (
     OfficialMemory,
     SignedMemory,
 )
+from benchmarks.savers.objects import LangcairnObjects
 from benchmarks.savers.postgres import LangcairnPostgres, LeasedPostgres, OfficialPostgres
 from benchmarks.savers.sqlite import (
     EncryptedSqlite,
@@ -36,6 +37,7 @@ ADAPTERS: dict[str, Adapter] = {
         RawValkey(),
         LangcairnValkey(),
         LangcairnFiles(),
+        LangcairnObjects(),
         RetainingSqlite(),
         LeasedPostgres(),
         EncryptedSqlite(),

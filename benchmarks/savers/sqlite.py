@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 DATABASE = "checkpoints.db"
 
 
-class _SqliteSession(Session):
+class SqliteSession(Session):
+    """A saver on a SQLite file."""
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
@@ -42,7 +44,7 @@ class _SqliteSession(Session):
     def _close_saver(self) -> None: ...
 
 
-class _OfficialSqliteSession(_SqliteSession):
+class _OfficialSqliteSession(SqliteSession):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._context = SqliteSaver.from_conn_string(str(directory / DATABASE))
@@ -60,7 +62,7 @@ class OfficialSqlite(Adapter):
         return _OfficialSqliteSession(directory)
 
 
-class _LangcairnSqliteSession(_SqliteSession):
+class _LangcairnSqliteSession(SqliteSession):
     def __init__(
         self,
         directory: Path,

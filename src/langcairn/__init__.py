@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         Level,
         Thresholds,
     )
+    from langcairn.caretaker import (
+        Maintenance,
+    )
     from langcairn.checkpoint import (
         Checkpoint,
     )
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
         ItemDiff,
         StateDiff,
         compare_states,
+    )
+    from langcairn.erasing import (
+        ErasureReport,
     )
     from langcairn.errors import (
         AccessDenied,
@@ -78,6 +84,10 @@ if TYPE_CHECKING:
     from langcairn.monitor import (
         Monitor,
     )
+    from langcairn.objects import (
+        Moved,
+        ObjectStorage,
+    )
     from langcairn.observing import (
         Observation,
         Observer,
@@ -87,6 +97,10 @@ if TYPE_CHECKING:
     )
     from langcairn.profiler import (
         Profiler,
+    )
+    from langcairn.retention import (
+        Candidate,
+        Retention,
     )
     from langcairn.security.guard import (
         Action,
@@ -114,6 +128,7 @@ if TYPE_CHECKING:
         Transaction,
     )
     from langcairn.transfer import (
+        BackupHolding,
         BackupReport,
         DualWriteSaver,
         Finding,
@@ -129,11 +144,16 @@ if TYPE_CHECKING:
         arestore,
         averify,
         backup,
+        backup_contains,
         migrate,
         progress_bar,
         repair,
         restore,
         verify,
+    )
+    from langcairn.upkeep import (
+        MaintainedExecution,
+        MaintenanceReport,
     )
     from langcairn.write_behind import (
         WriteBehind,
@@ -145,8 +165,10 @@ __all__ = [
     "Alert",
     "AlreadyThere",
     "AmbiguousCheckpoint",
+    "BackupHolding",
     "BackupReport",
     "CairnError",
+    "Candidate",
     "ChannelDiff",
     "Checkpoint",
     "CheckpointConfig",
@@ -160,6 +182,7 @@ __all__ = [
     "CorruptData",
     "DecryptionFailed",
     "DualWriteSaver",
+    "ErasureReport",
     "ExecutionStats",
     "FileCheckpointStore",
     "Finding",
@@ -174,10 +197,15 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "Level",
+    "MaintainedExecution",
+    "Maintenance",
+    "MaintenanceReport",
     "MemoryCheckpointStore",
     "MigrationReport",
     "MissingChunks",
     "Monitor",
+    "Moved",
+    "ObjectStorage",
     "Observation",
     "Observer",
     "PostgresCheckpointStore",
@@ -186,6 +214,7 @@ __all__ = [
     "RedisCheckpointStore",
     "RepairReport",
     "RestoreReport",
+    "Retention",
     "SafeSerializer",
     "SavesFailed",
     "SqliteCheckpointStore",
@@ -212,6 +241,7 @@ __all__ = [
     "arestore",
     "averify",
     "backup",
+    "backup_contains",
     "compare_states",
     "generate_key",
     "matching",
@@ -232,6 +262,7 @@ _HOMES = {
         "Level",
         "Thresholds",
     ),
+    "langcairn.caretaker": ("Maintenance",),
     "langcairn.checkpoint": ("Checkpoint",),
     "langcairn.codec.serde": ("SafeSerializer",),
     "langcairn.comparing": (
@@ -240,6 +271,7 @@ _HOMES = {
         "StateDiff",
         "compare_states",
     ),
+    "langcairn.erasing": ("ErasureReport",),
     "langcairn.errors": (
         "AccessDenied",
         "AlreadyThere",
@@ -282,12 +314,20 @@ _HOMES = {
     "langcairn.langgraph.saver": ("CheckpointSaver",),
     "langcairn.leases": ("Lease",),
     "langcairn.monitor": ("Monitor",),
+    "langcairn.objects": (
+        "Moved",
+        "ObjectStorage",
+    ),
     "langcairn.observing": (
         "Observation",
         "Observer",
     ),
     "langcairn.opening": ("open_store",),
     "langcairn.profiler": ("Profiler",),
+    "langcairn.retention": (
+        "Candidate",
+        "Retention",
+    ),
     "langcairn.security.guard": (
         "Action",
         "matching",
@@ -306,6 +346,7 @@ _HOMES = {
     "langcairn.thread_id": ("ThreadId",),
     "langcairn.transactions": ("Transaction",),
     "langcairn.transfer": (
+        "BackupHolding",
         "BackupReport",
         "DualWriteSaver",
         "Finding",
@@ -321,11 +362,16 @@ _HOMES = {
         "arestore",
         "averify",
         "backup",
+        "backup_contains",
         "migrate",
         "progress_bar",
         "repair",
         "restore",
         "verify",
+    ),
+    "langcairn.upkeep": (
+        "MaintainedExecution",
+        "MaintenanceReport",
     ),
     "langcairn.write_behind": ("WriteBehind",),
 }

@@ -14,7 +14,7 @@ A crash between the two leaves garbage until the next sweep, never a dangling re
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from langcairn.backends.base import (
@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from langcairn.cache import ExecutionCache
+    from langcairn.codec.nodes import Node
 
     Rows = tuple[Sequence[CheckpointRow], Sequence[WriteRow]]
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ Key = tuple[str, str]
 
 _ROWS = 500  # [rows read at a time; they are small, the content is in chunks]
 _CHUNKS = 500  # [chunks moved or removed at a time]
+_CONTENT = 100  # [chunks read at a time only to know their size]
 
 
 def delete(codec: Codec, query: FindCheckpoints) -> Operation[bool]:
@@ -244,9 +248,9 @@ def _copy_chunks(
     rows: Sequence[CheckpointRow],
     writes: Sequence[WriteRow],
 ) -> Operation[int]:
-    live = sorted((yield from _live(codec, source, rows, writes)))
+    live = sorted((yield from live_chunks(codec, source, rows, writes)))
     epoch: int = yield Commit(target, None)
-    for ids in _batches(live):
+    for ids in batches(live):
         chunks: dict[ChunkId, bytes] = yield FetchChunks(source, ids)
         if lacking := set(ids) - chunks.keys():
             raise CorruptData(
@@ -303,10 +307,19 @@ class Left(NamedTuple):
     """All chunks that rows refer to."""
     states: set[bytes]
     """The state columns of its checkpoints."""
+    swept: int
+    """How many chunks went."""
+    bytes: int
+    """What these took; 0 if that wasn't asked for."""
 
 
 def sweep(
-    codec: Codec, execution_id: str, epoch: int, opened: Content | None = None
+    codec: Codec,
+    execution_id: str,
+    epoch: int,
+    opened: Content | None = None,
+    *,
+    measure: bool = False,
 ) -> Operation[Left | None]:
     """Remove the chunks that nothing referred to in ``epoch``.
 
@@ -315,6 +328,7 @@ def sweep(
         execution_id: The execution.
         epoch: The epoch that a removal began.
         opened: Chunks that needn't be fetched.
+        measure: Whether to read what goes, to say how large it was.
 
     Returns:
         What is left; None if the execution is in another epoch by now.
@@ -325,39 +339,103 @@ def sweep(
     rows = yield from read_rows(FindCheckpoints(execution_id, with_writes=False))
     writes: list[WriteRow] = yield FindWrites(execution_id)
     try:
-        live = yield from _live(codec, execution_id, rows, writes, opened)
+        live = yield from live_chunks(codec, execution_id, rows, writes, content_of(codec, opened))
     except CorruptData:
         if not (yield Sweep(execution_id, epoch, ())):
             return None  # not damage: another clean-up removed what was being read
         raise
     old: list[ChunkId] = yield FindOldChunks(execution_id, epoch)
-    for ids in _batches([id for id in old if id not in live]):
+    garbage = [id for id in old if id not in live]
+    size = 0
+    if measure:
+        size = sum((yield from sizes_of(execution_id, garbage)).values())
+    for ids in batches(garbage):
         if not (yield Sweep(execution_id, epoch, ids)):
             return None
-    return Left(live, {row.state for row in rows})
+    return Left(live, {row.state for row in rows}, len(garbage), size)
 
 
-def _live(
+def sizes_of(execution_id: str, ids: Iterable[ChunkId]) -> Operation[dict[ChunkId, int]]:
+    """Return what chunks take [bytes], of those that are stored; for that, they are read."""
+    sizes: dict[ChunkId, int] = {}
+    for part in batches(sorted(ids), _CONTENT):
+        chunks: dict[ChunkId, bytes] = yield FetchChunks(execution_id, part)
+        sizes.update((id, len(data)) for id, data in chunks.items())
+    return sizes
+
+
+def content_of(codec: Codec, opened: Content | None) -> Content:
+    """Return what is opened already, in a copy of its own."""
+    content = Content(codec.format)
+    if opened is not None:
+        content.pages.update(opened.pages.copy())  # copied in one step: it is in use elsewhere
+    return content
+
+
+def node_of(row: CheckpointRow) -> Node:
+    """Return the node of a checkpoint's state.
+
+    Raises:
+        CorruptData: It is damaged.
+    """
+    return parse(row.state, f"the state of {place(row)}")
+
+
+def written_node(write: WriteRow) -> Node:
+    """Return the node of a pending write's value.
+
+    Raises:
+        CorruptData: It is damaged.
+    """
+    return parse(checked_write(write), f"a pending write to {write.channel!r}")
+
+
+def live_chunks(
     codec: Codec,
     execution_id: str,
     rows: Iterable[CheckpointRow],
     writes: Iterable[WriteRow],
-    opened: Content | None = None,
+    content: Content | None = None,
 ) -> Operation[set[ChunkId]]:
-    """Return the ids of all chunks that rows refer to, directly or through pages."""
-    nodes = [parse(row.state, f"the state of {place(row)}") for row in rows]
-    nodes += [
-        parse(checked_write(write), f"a pending write to {write.channel!r}") for write in writes
-    ]
-    content = Content(codec.format)
-    if opened is not None:
-        content.pages.update(opened.pages.copy())  # copied in one step: it is in use elsewhere
+    """Return the ids of all chunks that rows refer to, directly or through pages.
+
+    Args:
+        codec: How chunks are stored.
+        execution_id: The execution.
+        rows: The checkpoints.
+        writes: The pending writes.
+        content: Has the pages that needn't be fetched; those that must be are added.
+
+    Raises:
+        CorruptData: A node is damaged, or a page isn't stored.
+    """
+    nodes = [*map(node_of, rows), *map(written_node, writes)]
+    content = content or Content(codec.format)
+    return (yield from open_pages(content, execution_id, nodes))
+
+
+def open_pages(
+    content: Content, execution_id: str, nodes: Sequence[Node]
+) -> Operation[set[ChunkId]]:
+    """Fetch and open all pages of nodes.
+
+    Args:
+        content: Where they are kept.
+        execution_id: Whose they are.
+        nodes: What refers to them.
+
+    Returns:
+        The ids of all chunks that the nodes refer to, directly or through pages.
+
+    Raises:
+        CorruptData: A page is damaged or missing.
+    """
     while True:
         pages, values = references(nodes, content.pages)
         lacking = sorted(pages - content.pages.keys())
         if not lacking:
             return pages | values
-        for ids in _batches(lacking):
+        for ids in batches(lacking):
             chunks: dict[ChunkId, bytes] = yield FetchChunks(execution_id, ids)
             for id, sealed in chunks.items():
                 content.add(id, sealed)
@@ -371,17 +449,23 @@ def _live(
 
 def read_rows(query: FindCheckpoints) -> Operation[list[CheckpointRow]]:
     """Read the rows that a query finds, a part at a time."""
-    rows: list[CheckpointRow] = []
+    return [element.row for element in (yield from read_found(query))]
+
+
+def read_found(query: FindCheckpoints) -> Operation[list[FoundCheckpoint]]:
+    """Do as `read_rows`, and say in which epoch each was read."""
+    rows: list[FoundCheckpoint] = []
     query = query._replace(limit=_ROWS, with_writes=False)
     while True:
         found: list[FoundCheckpoint] = yield query
-        rows.extend(element.row for element in found)
+        rows += found
         if len(found) < _ROWS:
             return rows
-        last = rows[-1]
+        last = rows[-1].row
         query = query._replace(after=Position(last.id, last.execution_id, last.namespace))
 
 
-def _batches(ids: Sequence[ChunkId]) -> Iterator[Sequence[ChunkId]]:
-    for start in range(0, len(ids), _CHUNKS):
-        yield ids[start : start + _CHUNKS]
+def batches(items: Sequence[T], size: int = _CHUNKS) -> Iterator[Sequence[T]]:
+    """Yield a sequence in parts."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
-import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from langcairn import figures
 from langcairn.alerts import Alert, Level, Pace, Thresholds
 from langcairn.backends.retry import seconds
-from langcairn.closing import Closing
 from langcairn.errors import CairnError, InvalidInput, StoreClosed
 from langcairn.observing import Observer, tell
+from langcairn.rounds import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,11 +27,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# A round may be waiting for a server that is away; the thread is a daemon and may be left behind.
-_LONGEST_FAREWELL = 5.0  # [s]
 
-
-class Monitor(Observer, Closing):
+class Monitor(Observer, Rounds):
     """Looks after a store while a ``with`` or ``async with`` block runs, or until it is closed.
 
     ::
@@ -71,10 +66,8 @@ class Monitor(Observer, Closing):
         logical: bool = False,
         baseline: timedelta | float = 86_400.0,
     ) -> None:
+        Rounds.__init__(self, "monitor", every)
         self._store = store
-        self._every = seconds(every, "every")
-        if not self._every:
-            raise InvalidInput("every must be more than 0 seconds")
         if not callable(on_alert):
             raise InvalidInput(f"on_alert must be callable, not {type(on_alert).__name__}")
         self._on_alert = on_alert
@@ -83,9 +76,6 @@ class Monitor(Observer, Closing):
         self._logical = logical
         self._pace = Pace(seconds(baseline, "baseline"))
         self._active: dict[str, Alert] = {}
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def active(self) -> list[Alert]:
@@ -189,67 +179,20 @@ class Monitor(Observer, Closing):
     # Going on
 
     @override
-    def __enter__(self) -> Self:
-        self._begin()
-        self._thread = threading.Thread(target=self._work, name="langcairn-monitor", daemon=True)
-        self._thread.start()
-        return self
+    def _make_round(self) -> None:
+        self.check()
 
     @override
-    async def __aenter__(self) -> Self:
-        self._begin()
-        self._task = asyncio.create_task(self._awork(), name="langcairn-monitor")
-        return self
+    async def _amake_round(self) -> None:
+        await self.acheck()
 
-    def _begin(self) -> None:
-        if self._thread is not None or self._task is not None:
-            raise InvalidInput("this monitor runs already; make another one")
+    @override
+    def _enter(self) -> None:
         self._store.observers.add(self)
 
     @override
-    def close(self) -> None:
-        """Stop. A round under way is waited for, but not for long."""
-        self._stop.set()
-        self._leave()
-        if self._task is not None:
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
-        if self._thread not in (None, threading.current_thread()):
-            self._thread.join(_LONGEST_FAREWELL)
-
-    @override
-    async def aclose(self) -> None:
-        """Stop; a round under way is given up."""
-        self._stop.set()
-        self._leave()
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        if self._thread is not None:
-            await asyncio.to_thread(self.close)
-
     def _leave(self) -> None:
         self._store.observers.discard(self)
-
-    def _work(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.check()
-            except StoreClosed:
-                return
-            except Exception:
-                # Whatever it was, the next round may find what matters.
-                _logger.exception("a round of the monitor failed")
-            self._stop.wait(self._every)
-
-    async def _awork(self) -> None:
-        while not self._stop.is_set():
-            try:
-                await self.acheck()
-            except StoreClosed:
-                return
-            except Exception:
-                _logger.exception("a round of the monitor failed")
-            await asyncio.sleep(self._every)
 
 
 def _unavailable(error: CairnError) -> Alert:

@@ -37,8 +37,10 @@ FAULTS = frozenset(
 he was overtaken by another writer, or he gave up waiting."""
 
 
-HOUSEKEEPING = frozenset({"execution_stats", "monitor", "stats", "test_connection"})
-"""Operations that only look at the store as a whole: how long they take says nothing about it."""
+HOUSEKEEPING = frozenset(
+    {"erase_user", "execution_stats", "maintain", "monitor", "stats", "test_connection"}
+)
+"""Operations on the store as a whole: how long they take says nothing about it."""
 
 
 class Observer:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 from langcairn.cache import Caches
 from langcairn.codec.chunks import DEFAULT_LEVEL, ChunkFormat
 from langcairn.errors import InvalidInput
+from langcairn.objects import ObjectStorage, TieredBackend
 from langcairn.operations import Codec
 from langcairn.security.encrypted import EncryptedBackend
 from langcairn.security.keys import Keyring, Keys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.serde.base import SerializerProtocol
 
     from langcairn.backends.base import Backend
+    from langcairn.retention import Retention
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 
@@ -37,10 +39,14 @@ class StoreOptions(TypedDict, total=False):
             authenticated in any case.
         readable_metadata: With ``encryption``: encrypt all metadata but these, which stay
             searchable in the database.
+        retention: What `CheckpointStore.maintain` keeps, one `Retention` or several for different
+            threads; nothing is removed before that is called. Everything by default.
         slow_operation: What takes longer is a warning in the log ``langcairn.slow``, as a
             timedelta or in seconds; None: nothing is. A second by default.
         signing_key: The key or keys that everything is signed with, so that nobody without one can
             make or change what is loaded. With ``encryption`` that is so already.
+        objects: The URL of the object storage that older and larger content is moved to, or an
+            `langcairn.ObjectStorage` that says more.
     """
 
     serde: SerializerProtocol | None
@@ -49,15 +55,17 @@ class StoreOptions(TypedDict, total=False):
     encryption: Keys | None
     encrypt_metadata: bool
     readable_metadata: Iterable[str] | None
+    retention: Retention | Iterable[Retention] | None
     signing_key: Keys | None
     slow_operation: timedelta | float | None
+    objects: str | ObjectStorage | None
 
 
 def assembled(backend: Backend, options: StoreOptions) -> tuple[Backend, Codec]:
     """Return what a store consists of: the backend as it is seen from above, and its codec.
 
     Raises:
-        ImportError: cryptography is not installed.
+        ImportError: cryptography or obstore is not installed.
         InvalidInput: An option can't be used as it is.
         StoreMisconfigured: The variable or file with the keys isn't there.
     """
@@ -66,6 +74,10 @@ def assembled(backend: Backend, options: StoreOptions) -> tuple[Backend, Codec]:
     cache_bytes = options.get("cache_bytes", DEFAULT_CACHE_BYTES)
     if cache_bytes < 0:
         raise InvalidInput(f"cache_bytes must not be negative: {cache_bytes}")
+    tiers = None
+    if (objects := options.get("objects")) is not None:
+        # Closest to the database: packs hold what the database held.
+        backend = tiers = TieredBackend(backend, ObjectStorage.of(objects))
     keys, signing_key = options.get("encryption"), options.get("signing_key")
     readable = options.get("readable_metadata")
     secret = None
@@ -81,4 +93,6 @@ def assembled(backend: Backend, options: StoreOptions) -> tuple[Backend, Codec]:
     elif signing_key is not None:
         backend = SignedBackend(backend, signing_key)
     format = ChunkFormat(options.get("compression", DEFAULT_LEVEL), secret)
+    if tiers is not None:
+        tiers.move_in_background(backend, format)
     return backend, Codec(options.get("serde"), Caches(cache_bytes, format), format)

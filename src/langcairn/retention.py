@@ -1,19 +1,234 @@
-"""Which checkpoints of an execution stay when only the newest are to be kept."""
+"""Which checkpoints of an execution stay: `Retention`, and keeping only the newest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langcairn.backends.base import CheckpointRow, FindCheckpoints, FindWrites, WriteRow
-from langcairn.maintenance import Key, metadata_of, needed, orphans_of, read_rows, remove
+from langcairn.backends.retry import seconds
+from langcairn.errors import InvalidInput
+from langcairn.keeping import Plan
+from langcairn.maintenance import Key, metadata_of, read_rows, remove
+from langcairn.records import place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from langcairn.operations import Codec, Operation
 
-# LangGraph's channel for what a node waits for.
-_INTERRUPT = "__interrupt__"
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A checkpoint that the other rules would remove, as ``Retention(keep=…)`` is asked about it.
+
+    Attributes:
+        execution_id: The execution; for LangGraph the thread id.
+        namespace: LangGraph's ``checkpoint_ns``; ``""`` for the graph itself.
+        id: Its id.
+        parent_id: The checkpoint that it continues; None: none.
+        node_name: The node that ran.
+        metadata: Its metadata.
+        timestamp: When it was taken; aware, in UTC.
+        version: Its version.
+    """
+
+    execution_id: str
+    namespace: str
+    id: str
+    parent_id: str | None
+    node_name: str
+    metadata: dict[str, Any]
+    timestamp: datetime
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is kept of executions; a checkpoint that breaks any of the rules goes.
+
+    Without a rule everything stays. What kept checkpoints need stays with them, see
+    docs/retention.md: what a `DeltaChannel` is rebuilt from, what waits in an interrupt, the
+    subgraphs of a kept step.
+
+    Attributes:
+        max_checkpoints: How many checkpoints of each namespace stay, the newest.
+        max_age: How old a checkpoint may be, by its timestamp, as a timedelta or in seconds.
+        max_bytes: How much an execution may take, as `CheckpointStore.execution_stats` says it
+            [bytes]. Its oldest checkpoints go until it is below that; the newest of each namespace
+            stays in any case.
+        keep_latest: Whether the newest checkpoint of each namespace stays, however old. False: an
+            execution whose newest checkpoint is older than ``max_age`` goes whole, also if it waits
+            in an interrupt.
+        keep: Is asked about each checkpoint that may go; what it returns True for, stays. If it
+            raises, nothing of that execution goes, and the report has the error.
+        threads: For which executions this is: a pattern as of `fnmatch`, with upper and lower case
+            told apart. Of several rules, the first whose pattern fits counts.
+
+    Raises:
+        InvalidInput: A rule can't be used as it is.
+    """
+
+    max_checkpoints: int | None = None
+    max_age: timedelta | float | None = None
+    max_bytes: int | None = None
+    keep_latest: bool = True
+    keep: Callable[[Candidate], bool] | None = None
+    threads: str = "*"
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_checkpoints", 1), ("max_bytes", 0)):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < least):
+                raise InvalidInput(f"{name}={value!r}: a number of {least} or more")
+        if self.max_age is not None:
+            seconds(self.max_age, "max_age")
+        elif not self.keep_latest:
+            raise InvalidInput("keep_latest=False says what max_age does: give one")
+        if self.keep is not None and not callable(self.keep):
+            raise InvalidInput(f"keep must be callable, not {type(self.keep).__name__}")
+        if not isinstance(self.threads, str) or not self.threads:
+            raise InvalidInput(f"threads={self.threads!r}: a pattern such as 'team-*'")
+
+    def oldest(self, now: datetime) -> datetime | None:
+        """Return the time from which on checkpoints are young enough; None: all are."""
+        if self.max_age is None:
+            return None
+        try:
+            return now - timedelta(seconds=seconds(self.max_age, "max_age"))
+        except OverflowError:
+            return datetime.min.replace(tzinfo=UTC)
+
+
+def retentions(given: Retention | Iterable[Retention] | None) -> tuple[Retention, ...]:
+    """Return rules as a tuple.
+
+    Raises:
+        InvalidInput: One of them is no `Retention`.
+    """
+    if given is None:
+        return ()
+    try:
+        rules = (given,) if isinstance(given, Retention) else tuple(given)
+    except TypeError as error:
+        raise InvalidInput(f"expected a Retention or a list of them, not {given!r:.80}") from error
+    for rule in rules:
+        if not isinstance(rule, Retention):
+            raise InvalidInput(f"expected a Retention, not {type(rule).__name__}: {rule!r:.80}")
+    return rules
+
+
+def rule_for(rules: Iterable[Retention], execution_id: str) -> Retention | None:
+    """Return the first rule whose pattern fits an execution."""
+    return next((one for one in rules if fnmatchcase(execution_id, one.threads)), None)
+
+
+class Going(NamedTuple):
+    """What goes of an execution."""
+
+    first: list[Key]
+    """What goes in any case, the newest first, so that at any moment what is left is whole."""
+    last: list[Key]
+    """What goes, after that, only if nothing newer has come: the rest of an execution."""
+
+
+def going(
+    codec: Codec,
+    plan: Plan,
+    rule: Retention,
+    now: datetime,
+    size_of: Callable[[set[Key]], float] | None = None,
+) -> Going:
+    """Return what a rule removes.
+
+    Args:
+        codec: How to read metadata.
+        plan: The execution.
+        rule: The rule.
+        now: The time by which checkpoints are old.
+        size_of: What the execution would take with only these checkpoints [bytes]; not smaller for
+            more of them. None: ``max_bytes`` is no matter here.
+
+    Raises:
+        CorruptData: The metadata of a row is damaged.
+    """
+    oldest = rule.oldest(now)
+    most = len(plan.by_key) if rule.max_checkpoints is None else rule.max_checkpoints
+
+    def newest(number: int, _: CheckpointRow) -> bool:
+        return number == 0
+
+    def wanted(number: int, row: CheckpointRow) -> bool:
+        young = oldest is None or row.timestamp >= oldest
+        return number == 0 or (number < most and young)
+
+    kept = plan.kept(wanted)
+    protected: set[Key] = set()
+    is_over = not rule.keep_latest and all(_is_older(row, oldest) for row in plan.by_key.values())
+    if rule.keep is not None:
+        asked = [key for key in plan.by_key if is_over or size_of or key not in kept]
+        protected = {key for key in asked if _keeps(rule.keep, codec, plan.by_key[key])}
+        if protected:
+            kept = plan.kept(wanted, protected)
+    if is_over and not protected:
+        last = plan.kept(newest)
+        return Going([key for key in plan.by_key if key not in last], sorted(last))
+    if size_of is not None and rule.max_bytes is not None and size_of(kept) > rule.max_bytes:
+        kept = _within(plan, kept, protected, rule.max_bytes, size_of)
+    return Going([key for key in plan.by_key if key not in kept], [])
+
+
+def _is_older(row: CheckpointRow, oldest: datetime | None) -> bool:
+    return oldest is not None and row.timestamp < oldest
+
+
+def _within(
+    plan: Plan,
+    kept: set[Key],
+    protected: set[Key],
+    most: int,
+    size_of: Callable[[set[Key]], float],
+) -> set[Key]:
+    """Return as many of the newest checkpoints as take no more than ``most``."""
+    # The newest first, over all namespaces.
+    order = [key for key in plan.by_key if key in kept]
+
+    def first(count: int) -> set[Key]:
+        chosen = set(order[:count])
+        return plan.kept(
+            lambda number, row: number == 0 or (row.namespace, row.id) in chosen, protected
+        )
+
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if size_of(first(middle)) <= most:
+            low = middle
+        else:
+            high = middle - 1
+    return first(low)
+
+
+def _keeps(keep: Callable[[Candidate], bool], codec: Codec, row: CheckpointRow) -> bool:
+    candidate = Candidate(
+        row.execution_id,
+        row.namespace,
+        row.id,
+        row.parent_id,
+        row.node_name,
+        metadata_of(codec, row),
+        row.timestamp,
+        row.version,
+    )
+    try:
+        return bool(keep(candidate))
+    except Exception as error:
+        raise InvalidInput(f"keep= failed for {place(row)}: {error!r}") from error
+
+
+# Keeping the newest, after puts
 
 
 def slack(keep: int) -> int:
@@ -31,17 +246,7 @@ def count(execution_id: str, limit: int) -> Operation[int]:
 
 
 def keep_newest(codec: Codec, execution_id: str, keep: int) -> Operation[int]:
-    """Remove all but the newest checkpoints of each namespace, and what these need.
-
-    What stays besides the newest:
-
-    - the ancestors that a `DeltaChannel` of a kept checkpoint is rebuilt from;
-    - the end of a branch that waits in an interrupt, or whose subgraph is at work, and in both
-      cases the subgraph's checkpoints: its namespace is one of its own;
-    - of a subgraph that keeps its state between calls, what each kept checkpoint of its parent
-      goes back to when it is replayed.
-
-    The namespace of one call of a subgraph goes with the checkpoint that made the call.
+    """Remove all but the newest checkpoints of each namespace, and what these need (see `Plan`).
 
     Args:
         codec: How to read metadata, and whose caches to keep right.
@@ -73,77 +278,7 @@ def surplus_of(
     """
     rows = yield from read_rows(FindCheckpoints(execution_id, with_writes=False))
     writes: list[WriteRow] = yield FindWrites(execution_id)
-    plan = _Plan(codec, rows, writes)
-    kept = plan.kept(keep)
+    plan = Plan(codec, rows, writes)
+    kept = plan.kept(lambda number, _: number < keep)
     surplus = [key for key in plan.by_key if key not in kept]
-    return surplus, orphans_of(writes, plan.by_key, plan.newest)
-
-
-class _Plan:
-    """The checkpoints of an execution, and what hangs on each."""
-
-    def __init__(
-        self, codec: Codec, rows: Sequence[CheckpointRow], writes: Iterable[WriteRow]
-    ) -> None:
-        self._codec = codec
-        self.by_key: Mapping[Key, CheckpointRow] = {(row.namespace, row.id): row for row in rows}
-        self._by_namespace: dict[str, list[CheckpointRow]] = {}
-        for row in rows:
-            self._by_namespace.setdefault(row.namespace, []).append(row)
-        # Rows come newest first.
-        self.newest = {name: own[0].id for name, own in self._by_namespace.items()}
-        self._continued = {(row.namespace, row.parent_id) for row in rows}
-        self._calls = {name: self._call(own[0]) for name, own in self._by_namespace.items()}
-        # Whose step isn't finished: a node waits for an answer, or a subgraph is at work.
-        self._busy = {
-            (write.namespace, write.checkpoint_id)
-            for write in writes
-            if write.channel == _INTERRUPT
-        }
-        self._busy.update(call for call in self._calls.values() if call is not None)
-
-    def _call(self, row: CheckpointRow) -> Key | None:
-        """Return the checkpoint whose step called the subgraph of a row."""
-        parents = metadata_of(self._codec, row).get("parents")
-        if not isinstance(parents, dict) or not parents:
-            return None
-        namespace = max(parents, key=len)  # the others are its callers
-        return namespace, str(parents[namespace])
-
-    def kept(self, keep: int) -> set[Key]:
-        """Return the keys of what stays."""
-        kept: set[Key] = set()
-        # Callers before the called.
-        for name in sorted(self._by_namespace, key=len):
-            for row in self._stay(name, keep, kept):
-                kept.update(
-                    (one.namespace, one.id) for one in needed(self._codec, row, self.by_key)
-                )
-        return kept
-
-    def _stay(self, name: str, keep: int, kept: set[Key]) -> list[CheckpointRow]:
-        """Return the checkpoints of a namespace that stay for their own sake."""
-        rows, call = self._by_namespace[name], self._calls[name]
-        stay = rows[:keep]
-        if ":" in name:  # ``node:task``, one call's own
-            if call is not None and self._is_gone(call, kept):
-                return []
-        elif call is not None:  # ``node``: all calls share it
-            stay += _last_before(rows, [id for parent, id in kept if not parent])
-        stay += [row for row in rows[keep:] if self._unfinished((name, row.id))]
-        return stay
-
-    def _is_gone(self, call: Key, kept: set[Key]) -> bool:
-        """Tell whether the checkpoint that made a call is none that stays or will still come."""
-        if call in kept:
-            return False
-        oldest = min((id for namespace, id in kept if namespace == call[0]), default="")
-        return call in self.by_key or call[1] < oldest
-
-    def _unfinished(self, key: Key) -> bool:
-        return key in self._busy and key not in self._continued
-
-
-def _last_before(rows: Sequence[CheckpointRow], ids: Iterable[str]) -> list[CheckpointRow]:
-    """Return, for each id, the newest row that is older; rows come newest first."""
-    return [row for id in ids for row in [next((r for r in rows if r.id < id), None)] if row]
+    return surplus, plan.orphans

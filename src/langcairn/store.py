@@ -13,6 +13,7 @@ from langcairn.closing import Closing
 from langcairn.comparing import StateDiff, compare_states
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
+from langcairn.objects import TieredBackend
 from langcairn.options import assembled
 from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
 from langcairn.running import arun, run
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 from langcairn.leases import Lease, Leases
+from langcairn.maintaining import Maintainable
 from langcairn.measuring import Measurable
 from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.operations import Codec
 from langcairn.records import draft_of
+from langcairn.retention import retentions
 from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
 from langcairn.transactions import Transaction, expectation
 from langcairn.watching import name_of, observed
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from langcairn.backends.base import Backend, Commit, Request
+    from langcairn.objects import Moved
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
@@ -54,7 +58,7 @@ _Ids = list[str]
 _Forks = list[forks.Fork]
 
 
-class CheckpointStore(Measurable, Closing):
+class CheckpointStore(Measurable, Maintainable, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
@@ -64,6 +68,7 @@ class CheckpointStore(Measurable, Closing):
         backend: Where it stores.
         codec: How it stores, and what it remembers.
         observers: Who is told about every operation, see `Observer`; ``add`` adds one.
+        retention: What `maintain` keeps if it isn't told otherwise; the first that fits counts.
 
     Raises, from every method:
         StoreUnavailable: The storage can't be reached or is busy.
@@ -84,6 +89,7 @@ class CheckpointStore(Measurable, Closing):
             StoreMisconfigured: The variable or file with the keys isn't there.
         """
         self._name = backend.name
+        self.retention = retentions(options.get("retention"))
         self._slow = threshold(options.get("slow_operation", DEFAULT_SLOW))
         self.backend, self.codec = assembled(backend, options)
         self.observers = Observers()
@@ -498,6 +504,53 @@ class CheckpointStore(Measurable, Closing):
     ) -> Lease:
         """Do as `lease`; both serve ``async with``."""
         return self.lease(execution_id, ttl, owner=owner)
+
+    # Object storage
+
+    def move_to_objects(
+        self,
+        execution_id: str | None = None,
+        *,
+        progress: Callable[[str, Moved], None] | None = None,
+    ) -> Moved:
+        """Move older and larger content to object storage, and remove there what isn't needed.
+
+        Others may use the store meanwhile. After an interruption it may simply be called again.
+
+        Args:
+            execution_id: Whose content; None: that of all executions.
+            progress: With all: called after each one with its id and the sums so far.
+
+        Returns:
+            What was done.
+
+        Raises:
+            InvalidInput: The store has no object storage.
+            StoreUnavailable: The database or the object storage can't be reached.
+            StoreMisconfigured: There is no such bucket, or the credentials are wrong.
+        """
+        return self.run(self._moving(execution_id, progress))
+
+    async def amove_to_objects(
+        self,
+        execution_id: str | None = None,
+        *,
+        progress: Callable[[str, Moved], None] | None = None,
+    ) -> Moved:
+        """Do as `move_to_objects`."""
+        return await self.arun(self._moving(execution_id, progress))
+
+    def _moving(
+        self, execution_id: str | None, progress: Callable[[str, Moved], None] | None
+    ) -> Operation[Moved]:
+        if execution_id is not None:
+            execution_id = valid_execution_id(execution_id)
+        backend: Any = self.backend
+        while not isinstance(backend, TieredBackend):
+            backend = getattr(backend, "inner", None)
+            if backend is None:
+                raise InvalidInput("this store has no object storage: open it with objects=…")
+        return backend.moving(self.codec.format, execution_id, progress)
 
     # Closing
 

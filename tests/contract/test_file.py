@@ -11,6 +11,7 @@ from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
     FiguresContract,
+    MaintenanceContract,
     SaverContract,
     Storage,
     StoreContract,
@@ -50,4 +51,8 @@ class TestWorkflow(WorkflowContract):
 
 
 class TestFigures(FiguresContract):
+    pass
+
+
+class TestMaintenance(MaintenanceContract):
     pass

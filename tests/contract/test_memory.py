@@ -10,6 +10,7 @@ from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
     FiguresContract,
+    MaintenanceContract,
     MemoryStorage,
     SaverContract,
     Storage,
@@ -49,4 +50,8 @@ class TestWorkflow(WorkflowContract):
 
 
 class TestFigures(FiguresContract):
+    pass
+
+
+class TestMaintenance(MaintenanceContract):
     pass

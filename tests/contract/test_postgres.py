@@ -13,6 +13,7 @@ from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
     FiguresContract,
+    MaintenanceContract,
     SaverContract,
     Storage,
     StoreContract,
@@ -70,4 +71,8 @@ class TestWorkflow(WorkflowContract):
 
 
 class TestFigures(FiguresContract):
+    pass
+
+
+class TestMaintenance(MaintenanceContract):
     pass

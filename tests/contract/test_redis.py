@@ -14,6 +14,7 @@ from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
     FiguresContract,
+    MaintenanceContract,
     SaverContract,
     Storage,
     StoreContract,
@@ -73,6 +74,10 @@ class TestWorkflow(WorkflowContract):
 
 
 class TestFigures(FiguresContract):
+    pass
+
+
+class TestMaintenance(MaintenanceContract):
     pass
 
 

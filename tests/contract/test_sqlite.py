@@ -10,6 +10,7 @@ from langcairn.testing import (
     BackendContract,
     ExecutionsContract,
     FiguresContract,
+    MaintenanceContract,
     SaverContract,
     SqliteStorage,
     Storage,
@@ -50,4 +51,8 @@ class TestWorkflow(WorkflowContract):
 
 
 class TestFigures(FiguresContract):
+    pass
+
+
+class TestMaintenance(MaintenanceContract):
     pass

@@ -333,6 +333,20 @@ class Surveyed(NamedTuple):
     """What is wrong and would not be seen by reading what is named, one sentence for each."""
 
 
+class Move(NamedTuple):
+    """Store chunks in another form if the execution is still in ``epoch``.
+
+    Readers see the same, so the epoch stays. A chunk that isn't stored as it was read is left out.
+    Answer: True, or False if the epoch is another by now; then nothing happened. So whoever raises
+    the epoch knows that nothing prepared before will be moved after.
+    """
+
+    execution_id: str
+    epoch: int
+    chunks: Sequence[tuple[ChunkId, bytes, bytes]]
+    """Ids, the data as it was read, and the data as it is to be."""
+
+
 class Clear(NamedTuple):
     """Remove everything of one execution. Answer: True if there was something.
 
@@ -345,6 +359,9 @@ class Clear(NamedTuple):
     execution_id: str
     fence: int | None = None
     """The token of the caller's lease."""
+    only_empty: bool = False
+    """Only if it has neither checkpoints nor pending writes, and the caller no lease on it. Else
+    the answer is False, and all stays."""
 
 
 Request = (
@@ -358,6 +375,7 @@ Request = (
     | Sweep
     | Rewrite
     | Survey
+    | Move
     | Clear
     | Ping
     | Measure

@@ -22,6 +22,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -131,6 +132,7 @@ class MemoryBackend(Backend):
             Sweep: self._sweep,
             Rewrite: self._rewrite,
             Survey: self._survey,
+            Move: self._move,
             Clear: self._clear,
             Ping: lambda _: Server("memory", platform.python_version(), writable=True),
             Measure: self._measure,
@@ -382,11 +384,25 @@ class MemoryBackend(Backend):
             if rows.get((before.task_id, before.idx)) == before:
                 rows[before.task_id, before.idx] = after
 
+    def _move(self, request: Move) -> bool:
+        execution = self._executions.get(request.execution_id)
+        if execution is None or execution.epoch != request.epoch:
+            return False
+        for id, old, new in request.chunks:
+            epoch, stored = execution.chunks.get(id, (0, None))
+            if stored == old:
+                execution.chunks[id] = (epoch, new)
+        return True
+
     def _clear(self, request: Clear) -> bool:
         id = request.execution_id
         execution = self._executions.get(id)
         check_fence(id, (NO_LEASE if execution is None else execution.lease).now(), request.fence)
         if execution is None:
+            return False
+        if request.only_empty and (
+            request.fence is not None or execution.checkpoints or any(execution.writes.values())
+        ):
             return False
         for namespace, checkpoint_id in execution.checkpoints:
             self._forget(checkpoint_id, id, namespace)

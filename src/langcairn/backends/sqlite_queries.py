@@ -20,6 +20,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -166,6 +167,7 @@ _SQL = {
         UPDATE {writes} SET task_path = :5, channel = :6, value = :7 WHERE execution = :0
             AND namespace = :1 AND checkpoint_id = :2 AND task_id = :3 AND idx = :4""",
     "any checkpoint": "SELECT 1 FROM {checkpoints} WHERE execution_id = ? LIMIT 1",
+    "any write": "SELECT 1 FROM {writes} WHERE execution = ? LIMIT 1",
     "remove checkpoint": """
         DELETE FROM {checkpoints} WHERE execution_id = ? AND namespace = ? AND id = ?""",
     "remove writes": """
@@ -174,6 +176,8 @@ _SQL = {
         DELETE FROM {chunks} WHERE execution = ? AND epoch < ?
             AND id IN (SELECT value FROM json_each(?))""",
     "rewrite chunk": "UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ?",
+    "move chunk": """
+        UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ? AND data = ?""",
     "rewrite checkpoint": """
         UPDATE {checkpoints} SET state = ?, metadata = ?, graph = ?
         WHERE execution_id = ? AND namespace = ? AND id = ?
@@ -207,6 +211,7 @@ class Queries:
             Remove: self._remove,
             Sweep: self._sweep,
             Rewrite: self._rewrite,
+            Move: self._move,
             Clear: self._clear,
             Transaction: self._transaction,
             AcquireLease: self._acquire,
@@ -339,10 +344,25 @@ class Queries:
             [(new[7].decode(), number, *old[1:5], old[7].decode()) for old, new in rewrite.writes],
         )
 
+    def _move(self, connection: sqlite3.Connection, move: Move) -> bool:
+        number, epoch, _ = self._execution(connection, move.execution_id)
+        if not number or epoch != move.epoch:
+            return False
+        connection.executemany(
+            self._sql["move chunk"], [(new, number, id, old) for id, old, new in move.chunks]
+        )
+        return True
+
     def _clear(self, connection: sqlite3.Connection, clear: Clear) -> bool:
         sql = self._sql
         number, epoch, lease = self._execution(connection, clear.execution_id)
         check_fence(clear.execution_id, lease.now(), clear.fence)
+        if clear.only_empty and (
+            clear.fence is not None
+            or connection.execute(sql["any checkpoint"], (clear.execution_id,)).fetchone()
+            or connection.execute(sql["any write"], (number,)).fetchone()
+        ):
+            return False
         removed = connection.execute(sql["clear checkpoints"], (clear.execution_id,)).rowcount
         if number:
             for part in ("clear writes", "clear chunks"):

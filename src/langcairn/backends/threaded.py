@@ -17,6 +17,7 @@ from langcairn.backends.base import (
     Backend,
     Clear,
     Commit,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from langcairn.observing import Observation
 
 _WRITES = (
-    Commit, Remove, Sweep, Rewrite, Clear, Transaction, AcquireLease, RenewLease, ReleaseLease,
+    Commit, Remove, Sweep, Rewrite, Move, Clear,
+    Transaction, AcquireLease, RenewLease, ReleaseLease,
 )  # fmt: skip
 
 

@@ -256,8 +256,14 @@ def references(
     Raises:
         CorruptData: A node is malformed.
     """
-    walk = _Walk(pages)
-    stack = list(nodes)
+    values: set[ChunkId] = set()
+    walk = _Walk(pages, values)
+    _look_into(list(nodes), walk)
+    return walk.pages, values
+
+
+def _look_into(node: Node, walk: _Walk) -> None:
+    stack: list[Node] = [node]
     try:
         while stack:
             node = stack.pop()
@@ -267,17 +273,46 @@ def references(
                 stack.extend(walk.enter(node))
     except (ValueError, TypeError, LookupError) as error:
         raise CorruptData(f"a stored node is malformed: {error}") from error
-    return walk.pages, walk.values
+
+
+class ReadOrder:
+    """The values that nodes refer to, each once, those together that are read together.
+
+    Args:
+        pages: Opened pages; all that the nodes refer to must be there when they are added.
+    """
+
+    def __init__(self, pages: Mapping[ChunkId, Node]) -> None:
+        self.values = _InOrder()
+        self._walk = _Walk(pages, self.values)
+
+    def add(self, node: Node) -> None:
+        """Add what a node refers to and none before it did.
+
+        Raises:
+            CorruptData: It is malformed.
+        """
+        _look_into(node, self._walk)
+
+
+class _InOrder(dict["ChunkId", None]):
+    """Ids in the order in which they were added, in the place of a set."""
+
+    def add(self, id: ChunkId) -> None:
+        self[id] = None
+
+    def update(self, ids: Iterable[ChunkId]) -> None:  # type: ignore[override]  # as a set's
+        super().update(dict.fromkeys(ids))
 
 
 class _Walk:
     """Collects references from one node after the other."""
 
-    def __init__(self, opened: Mapping[ChunkId, Node]) -> None:
+    def __init__(self, opened: Mapping[ChunkId, Node], values: set[ChunkId] | _InOrder) -> None:
         self._opened = opened
         self._seen: set[tuple[ChunkId, int]] = set()
         self.pages: set[ChunkId] = set()
-        self.values: set[ChunkId] = set()
+        self.values = values
 
     def enter(self, node: dict[str, Node]) -> Iterable[Node]:
         """Note what an object refers to. Returns the nodes inside it."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import ContextVar
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
@@ -61,10 +62,15 @@ Who: TypeAlias = "str | ContextVar[str] | Callable[[], str]"
 
 def own_executions(who: str, action: Action, execution_id: str) -> bool:  # noqa: ARG001 -- a policy
     """Allow everything with the executions whose `ThreadId` names who asks as its user."""
+    return _user_of(execution_id) == who
+
+
+@lru_cache(4096)  # a run asks a dozen times for its thread
+def _user_of(execution_id: str) -> str | None:
     try:
-        return ThreadId.parse(execution_id).user_id == who
+        return ThreadId.parse(execution_id).user_id
     except InvalidInput:
-        return False
+        return None
 
 
 def matching(*patterns: str, actions: Iterable[Action | str] = tuple(Action)) -> Policy:

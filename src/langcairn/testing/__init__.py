@@ -15,6 +15,7 @@ subclass of each contract::
     class TestSaver(SaverContract): ...
     class TestWorkflow(WorkflowContract): ...
     class TestFigures(FiguresContract): ...
+    class TestMaintenance(MaintenanceContract): ...
 
 The package needs pytest and hypothesis. For readable failures call
 ``pytest.register_assert_rewrite("langcairn.testing")`` in the conftest, before importing it.
@@ -28,12 +29,14 @@ from langcairn.testing.saver import SaverContract
 from langcairn.testing.stateful import SaverMachine
 from langcairn.testing.storage import MemoryStorage, SqliteStorage, Storage
 from langcairn.testing.store import StoreContract
+from langcairn.testing.upkeep import MaintenanceContract
 from langcairn.testing.workflow import WorkflowContract
 
 __all__ = [
     "BackendContract",
     "ExecutionsContract",
     "FiguresContract",
+    "MaintenanceContract",
     "MemoryStorage",
     "SaverContract",
     "SaverMachine",

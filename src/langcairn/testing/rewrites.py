@@ -1,4 +1,4 @@
-"""The contract of `Rewrite`: what is stored, in another form."""
+"""The contract of `Rewrite` and `Move`: what is stored, in another form."""
 # ruff: noqa: S101, D102 -- tests assert, and their names say what
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langcairn.backends.base import (
+    Clear,
     Commit,
     FetchChunks,
     FindCheckpoints,
+    FindExecutions,
     FindOldChunks,
+    Move,
     Remove,
     Request,
     Rewrite,
@@ -121,3 +124,40 @@ class RewriteContract(Fixtures):
         assert ask(FindOldChunks("run", epoch)) == [chunk_id(1)]
         assert ask(Sweep("run", epoch, [chunk_id(1)])) is True
         assert ask(FetchChunks("run", [chunk_id(1)])) == {}
+
+    def test_moving_changes_the_form_in_its_epoch_only(self, ask: Callable[[Request], Any]) -> None:
+        ids = [chunk_id(n) for n in range(4)]
+        chunks = [(id, b"data of %d" % n * 100) for n, id in enumerate(ids)]
+        epoch = ask(Commit("run", None, chunks, [row("c1")]))
+        moves = [(id, data, b"moved %d" % n) for n, (id, data) in enumerate(chunks)]
+        assert ask(Move("run", epoch, moves[:2])) is True
+        expected = {**dict(chunks), ids[0]: b"moved 0", ids[1]: b"moved 1"}
+        assert ask(FetchChunks("run", ids)) == expected
+        assert ask(FindCheckpoints("run"))[0].epoch == epoch
+        newer = ask(Remove("run", ()))
+        assert ask(Move("run", epoch, moves[2:])) is False
+        assert ask(FetchChunks("run", ids)) == expected
+        assert ask(Move("run", newer, [(ids[0], b"moved 0", b"moved again")])) is True
+        assert ask(FetchChunks("run", ids[:1])) == {ids[0]: b"moved again"}
+        # It keeps its place among those that a sweep removes.
+        last = ask(Remove("run", [("", "c1")]))
+        assert sorted(ask(FindOldChunks("run", last))) == sorted(ids)
+        assert ask(Sweep("run", last, ids)) is True
+        assert ask(FetchChunks("run", ids)) == {}
+
+    def test_moving_leaves_what_is_not_as_it_was_read(self, ask: Callable[[Request], Any]) -> None:
+        ids = [chunk_id(n) for n in range(2)]
+        epoch = ask(Commit("run", None, [(id, b"as it was") for id in ids], [row("c1")]))
+        ask(Rewrite("run", [(ids[0], b"with another key")]))
+        gone = chunk_id(7)
+        moves = [(id, b"as it was", b"moved") for id in (*ids, gone)]
+        assert ask(Move("run", epoch, moves)) is True
+        assert ask(FetchChunks("run", [*ids, gone])) == {
+            ids[0]: b"with another key",
+            ids[1]: b"moved",
+        }
+        assert ask(Move("nobody", epoch, moves)) is False
+        assert ask(FetchChunks("nobody", ids)) == {}
+        ask(Clear("run"))
+        assert ask(Move("run", epoch, moves)) is False
+        assert ask(FindExecutions()) == []

@@ -3,6 +3,7 @@
 from langcairn.transfer.backups import BackupReport, abackup, backup
 from langcairn.transfer.bars import progress_bar
 from langcairn.transfer.dual import DualWriteSaver
+from langcairn.transfer.holding import BackupHolding, backup_contains
 from langcairn.transfer.langgraphgo import LangGraphGo
 from langcairn.transfer.moving import MigrationReport, amigrate, migrate
 from langcairn.transfer.repairing import RepairReport, arepair, repair
@@ -11,6 +12,7 @@ from langcairn.transfer.restoring import RestoreReport, arestore, restore
 from langcairn.transfer.verifying import VerifyReport, averify, verify
 
 __all__ = [
+    "BackupHolding",
     "BackupReport",
     "DualWriteSaver",
     "Finding",
@@ -26,6 +28,7 @@ __all__ = [
     "arestore",
     "averify",
     "backup",
+    "backup_contains",
     "migrate",
     "progress_bar",
     "repair",

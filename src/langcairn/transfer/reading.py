@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from langcairn import upkeep
 from langcairn.backends.base import (
     CheckpointRow,
     ChunkId,
     FetchChunks,
     FindCheckpoints,
-    FindExecutions,
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
@@ -29,7 +29,7 @@ from langcairn.errors import (
 )
 from langcairn.operations import ATTEMPTS
 from langcairn.transfer.reports import Finding
-from langcairn.transfer.running import At, Steps
+from langcairn.transfer.running import At, Steps, on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,13 +66,7 @@ def next_executions(store: CheckpointStore, after: str) -> Steps[list[str]]:
 
     Logs of files whose id is unreadable are left out: `Survey` names them.
     """
-    ids: list[str]
-    try:
-        ids = yield At(store, FindExecutions(after, _IDS))
-    except CorruptData:
-        surveyed: Surveyed = yield At(store, Survey())
-        ids = [id for id in surveyed.executions if id > after][:_IDS]
-    return ids
+    return (yield from on(store, upkeep.next_executions(after, _IDS)))
 
 
 def count_executions(store: CheckpointStore) -> Steps[int]:

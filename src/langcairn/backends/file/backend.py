@@ -124,6 +124,8 @@ class FileBackend(ThreadedBackend):
                 check_fence(id, NO_LEASE.now(), clear.fence)
                 return False
             check_fence(id, log.lease.now(), clear.fence)
+            if clear.only_empty and (clear.fence is not None or log.has_rows):
+                return False
             if clear.fence is None:
                 self._directory.take_away(path)
                 return not log.is_empty

@@ -39,6 +39,7 @@ class Removable(NamedTuple):
     epoch: int
     lease: Deadline
     is_empty: bool
+    has_rows: bool
 
 
 class Logs:
@@ -277,9 +278,16 @@ class Logs:
             log = self._open_anew(path)
             log.judge()
         except (CorruptData, StoreMisconfigured):
-            return Removable(0, NO_LEASE, is_empty=False)
+            return Removable(0, NO_LEASE, is_empty=False, has_rows=True)
         index = log.index
-        return Removable(index.epoch, index.lease, is_empty=not index.epoch and log.damage is None)
+        return Removable(
+            index.epoch,
+            index.lease,
+            is_empty=not index.epoch and log.damage is None,
+            has_rows=log.damage is not None
+            or bool(index.writes())
+            or next(index.checkpoints(), None) is not None,
+        )
 
     def _deadline(self) -> float:
         return time.monotonic() + self._busy_timeout

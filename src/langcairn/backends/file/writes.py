@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langcairn.backends.base import (
     AcquireLease,
     Commit,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from langcairn.backends.base import CheckpointRow, Request, WriteRow
-    from langcairn.backends.file.index import Span, StoredCheckpoint, StoredWrite
+    from langcairn.backends.file.index import Span, StoredCheckpoint, StoredChunk, StoredWrite
     from langcairn.backends.file.layout import Entry
     from langcairn.backends.file.log import Log
 
-    StoredT = TypeVar("StoredT", StoredCheckpoint, StoredWrite)
-    RowT = TypeVar("RowT", CheckpointRow, WriteRow)
+    StoredT = TypeVar("StoredT", StoredCheckpoint, StoredWrite, StoredChunk)
+    RowT = TypeVar("RowT", CheckpointRow, WriteRow, bytes)
 
 
 class Frame:
@@ -261,6 +262,21 @@ class Frame:
         if blobs:
             self._add(entry, blobs)
 
+    def _move(self, move: Move) -> bool:
+        index = self._log.index
+        if not index.epoch or index.epoch != move.epoch:
+            return False
+        entry = CommitEntry.of(index.epoch)
+        blobs: list[bytes] = []
+        for id, (old, new) in {id: data for id, *data in move.chunks}.items():
+            stored = index.chunks.get(id)
+            if stored is not None and self._holds(stored, self._log.chunk, old):
+                blobs.append(seal(new))
+                entry.chunks.append((id, len(blobs[-1])))
+        if blobs:
+            self._add(entry, blobs)
+        return True
+
     def _holds(self, stored: StoredT, read: Callable[[StoredT], RowT], row: RowT) -> bool:
         """Tell whether a row is stored as it was read; one of this very frame is newer."""
         try:
@@ -306,6 +322,7 @@ _HANDLERS: dict[type, Callable[[Frame, Any], object]] = {
     Remove: Frame._remove,  # noqa: SLF001
     Sweep: Frame._sweep,  # noqa: SLF001
     Rewrite: Frame._rewrite,  # noqa: SLF001
+    Move: Frame._move,  # noqa: SLF001
     AcquireLease: Frame._acquire,  # noqa: SLF001
     RenewLease: Frame._renew,  # noqa: SLF001
     ReleaseLease: Frame._release,  # noqa: SLF001

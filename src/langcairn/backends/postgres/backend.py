@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from langcairn.backends.async_group_commit import AsyncGroupCommit
-from langcairn.backends.base import Backend, Commit, Transaction
+from langcairn.backends.base import AcquireLease, Backend, Commit, ReleaseLease, Transaction
 from langcairn.backends.conditions import attempts
 from langcairn.backends.group_commit import GroupCommit
 from langcairn.backends.measures import Load, together
+from langcairn.backends.postgres import shared_leases
 from langcairn.backends.postgres.commits import commit_all, transact
 from langcairn.backends.postgres.lenders import Lenders
 from langcairn.backends.postgres.options import whole_number
@@ -23,7 +24,7 @@ from langcairn.backends.postgres.reads import can_share, read_all
 from langcairn.backends.postgres.running import arun, run
 from langcairn.backends.postgres.schema import Schema
 from langcairn.backends.retry import Retry, seconds
-from langcairn.errors import StoreClosed
+from langcairn.errors import CairnError, StoreClosed
 from langcairn.observing import clock, spent
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class _LoopSide(NamedTuple):
     lender: AsyncLender
     commits: AsyncGroupCommit[_Asked[Commit], int]
     reads: AsyncGroupCommit[_Asked[Shared], object]
+    leases: AsyncGroupCommit[_Asked[shared_leases.Shared], object]
+    returns: set[asyncio.Task[None]]
+    """Under way to give back leases that nobody knows he has."""
 
 
 class PostgresBackend(Backend):
@@ -158,6 +162,8 @@ class PostgresBackend(Backend):
             return await self._retry.acall(
                 lambda left: reads.submit(_Asked(request, self._until(left)))
             )
+        if shared_leases.can_share(request):
+            return await self._alease(request)
         plan = self._plan(request)
         return await self._retry.acall(lambda left: self._arun(plan(), self._until(left)))
 
@@ -182,6 +188,37 @@ class PostgresBackend(Backend):
 
     async def _aread(self, asked: Sequence[_Asked[Shared]]) -> Sequence[object]:
         plan = read_all(self._schema.tables, [one.request for one in asked])
+        return await self._arun(plan, min(one.expires for one in asked))
+
+    async def _alease(self, request: shared_leases.Shared) -> object:
+        """Answer a request that others may share.
+
+        A caller who is cancelled can't take it out of the statement any more. A lease that he
+        then gets, and doesn't know of, is given back: or everybody would have to wait until it
+        has expired.
+        """
+        side = self._side()
+        answer = asyncio.ensure_future(
+            self._retry.acall(lambda left: side.leases.submit(_Asked(request, self._until(left))))
+        )
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if isinstance(request, AcquireLease):
+                task = asyncio.create_task(self._give_back(request.execution_id, answer))
+                side.returns.add(task)
+                task.add_done_callback(side.returns.discard)
+            raise
+
+    async def _give_back(self, execution_id: str, acquired: asyncio.Future[object]) -> None:
+        try:
+            token = await acquired
+            await self.aexecute(ReleaseLease(execution_id, cast("int", token)))
+        except CairnError:
+            return  # he has none, or it can't be returned now: then it will expire
+
+    async def _alease_all(self, asked: Sequence[_Asked[shared_leases.Shared]]) -> Sequence[object]:
+        plan = shared_leases.lease_all(self._schema.tables, [one.request for one in asked])
         return await self._arun(plan, min(one.expires for one in asked))
 
     def _run(self, plan: Plan[T], expires: float) -> T:
@@ -217,13 +254,16 @@ class PostgresBackend(Backend):
                     self._lenders.of_loop(),
                     AsyncGroupCommit(self._acommit, lanes=self._lanes),
                     AsyncGroupCommit(self._aread, lanes=self._lanes),
+                    AsyncGroupCommit(self._alease_all, lanes=self._lanes),
+                    set(),
                 )
         return side
 
     def load(self) -> Load:  # noqa: D102 -- inherited
         sides = list(self._sides.values())
         queued = sum(lane.waiting for lane in self._commits)
-        queued += sum(side.commits.waiting + side.reads.waiting for side in sides)
+        for side in sides:
+            queued += side.commits.waiting + side.reads.waiting + side.leases.waiting
         loads = [self._lender.load(), *(side.lender.load() for side in sides)]
         return together(loads, queued)
 
@@ -280,10 +320,13 @@ class PostgresBackend(Backend):
     async def aclose(self) -> None:
         """Do as `close`, when the commits of this event loop that have begun are done."""
         side = self._sides.get(asyncio.get_running_loop())
+        if side is not None and side.returns:
+            await asyncio.wait(side.returns)
         self._closed = True
         if side is not None:
             await side.commits.drain()
             await side.reads.drain()
+            await side.leases.drain()
         self.close()
 
     def _refuse_if_closed(self) -> None:

@@ -25,6 +25,7 @@ from langcairn.backends.base import (
     FindOldChunks,
     FindWrites,
     FoundCheckpoint,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -111,6 +112,17 @@ WITH locked AS MATERIALIZED (
 )
 SELECT EXISTS (SELECT FROM locked)"""
 
+_MOVE = """
+WITH locked AS MATERIALIZED (
+    SELECT epoch FROM {executions} WHERE execution_id = $1 AND epoch = $2 FOR NO KEY UPDATE
+), moved AS (
+    UPDATE {chunks} AS c SET data = new.data
+    FROM unnest($3::text[], $4::bytea[], $5::bytea[]) AS new (id, old, data)
+    WHERE c.execution_id = $1 AND c.id = new.id AND c.data = new.old
+        AND EXISTS (SELECT FROM locked)
+)
+SELECT EXISTS (SELECT FROM locked)"""
+
 # A row that was replaced meanwhile is compared once more as it is when it is locked.
 _REWRITE = """
 WITH chunks AS (
@@ -138,6 +150,10 @@ WHERE w.execution_id = $1 AND w.namespace = new.namespace
 _LOCK_FOR_CLEAR = f"""
 INSERT INTO {{executions}} AS e (execution_id, epoch) VALUES ($1, 0)
 ON CONFLICT (execution_id) DO UPDATE SET epoch = e.epoch + 1 RETURNING epoch, {LEASE}"""  # noqa: S608 -- a constant
+
+_HAS_ROWS = """
+SELECT EXISTS (SELECT FROM {checkpoints} WHERE execution_id = $1)
+    OR EXISTS (SELECT FROM {writes} WHERE execution_id = $1)"""
 
 _CLEAR = """
 WITH checkpoints AS (DELETE FROM {checkpoints} WHERE execution_id = $1 RETURNING 1),
@@ -309,10 +325,26 @@ def _rewrite(tables: Tables, rewrite: Rewrite) -> Plan[None]:
     )
 
 
+def _move(tables: Tables, move: Move) -> Plan[bool]:
+    parameters = [
+        move.execution_id,
+        Int8(move.epoch),
+        array(TEXT, [id for id, _, _ in move.chunks]),
+        array(BYTEA, [old for _, old, _ in move.chunks]),
+        array(BYTEA, [new for _, _, new in move.chunks]),
+    ]
+    rows = yield Statement(tables.sql(_MOVE), parameters)
+    return bool(rows[0][0])
+
+
 def _clear(tables: Tables, clear: Clear) -> Plan[bool]:
     id, fence = clear.execution_id, clear.fence
     ((epoch, *lease),) = yield Statement(tables.sql(_LOCK_FOR_CLEAR), [id])
     check_fence(id, lease_of(lease), fence)
+    if clear.only_empty:
+        ((has_rows,),) = yield Statement(tables.sql(_HAS_ROWS), [id])
+        if has_rows or fence is not None:
+            return False  # the epoch is raised by now, which does no harm
     ((existed,),) = yield Statement(tables.sql(_CLEAR), [id, fence is not None])
     return bool(epoch or existed)
 
@@ -334,4 +366,5 @@ _ANSWERS: dict[type, Callable[[Tables, Any], Plan[Any]]] = {
     AcquireLease: acquire,
     RenewLease: renew,
     ReleaseLease: release,
+    Move: _move,
 }

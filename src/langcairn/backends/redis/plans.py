@@ -38,6 +38,7 @@ from langcairn.backends.base import (
     FindExecutions,
     FindOldChunks,
     FindWrites,
+    Move,
     ReleaseLease,
     Remove,
     RenewLease,
@@ -58,6 +59,7 @@ from langcairn.backends.redis.commands import (
     COMMIT,
     FETCH,
     FORGET,
+    MOVE,
     NOTE,
     REMOVE,
     REWRITE,
@@ -125,6 +127,7 @@ class Plans:
             Sweep: self._sweep,
             Rewrite: self._rewrite,
             Survey: self._survey,
+            Move: self._move,
             Clear: self._clear,
             Ping: measuring.ping,
             Measure: measuring.all,
@@ -333,16 +336,31 @@ class Plans:
         _refuse_too_much(items)
         yield Step([REWRITE.on(self._keys.execution(rewrite.execution_id), *items)], writes=True)
 
+    def _move(self, move: Move) -> _Part[bool]:
+        items: list[Argument] = [table.epoch_bytes(move.epoch)]
+        for id, old, new in move.chunks:
+            items += (table.part(id), old, new)
+        _refuse_too_much(items)
+        key = self._keys.execution(move.execution_id)
+        (done,) = yield Step([MOVE.on(key, *items)], writes=True)
+        return bool(done)
+
     def _clear(self, clear: Clear) -> _Part[bool]:
         execution_id = clear.execution_id
         ids = yield from self._ids(execution_id)
         _, tokens = yield from self._tokens(execution_id, ids)
         key = self._keys.execution(execution_id)
-        words = table.epoch_bytes(next_epoch()), fence_word(clear.fence)
+        words = (
+            table.epoch_bytes(next_epoch()),
+            fence_word(clear.fence),
+            b"1" if clear.only_empty else b"",
+        )
         ((kind, *rest),) = yield Step([CLEAR.on(key, *words)], writes=True)
         if kind == b"refused":
             raise refusal(execution_id, clear.fence, rest)
         (removed,) = rest
+        if clear.only_empty and not removed:
+            return False
         yield from self._forget(execution_id, tokens)
         yield from self._registers.strike_out([execution_id])
         return bool(removed)

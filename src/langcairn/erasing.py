@@ -1,0 +1,97 @@
+"""Erasing a user: everything that is stored under his ids, and a look whether anything is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from langcairn.backends.base import (
+    ChunkId,
+    FindCheckpoints,
+    FindOldChunks,
+    FindWrites,
+    FoundCheckpoint,
+    WriteRow,
+)
+from langcairn.errors import CorruptData, LeaseHeld, StoreUnavailable
+from langcairn.executions import Wanted, find_executions
+from langcairn.maintenance import clear
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from langcairn.operations import Codec, Operation
+
+_EVER = 2**62  # later than every epoch
+_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class ErasureReport:
+    """That nothing of a user is left.
+
+    Attributes:
+        user_id: The user.
+        executions: The ids of his executions that were there, in ascending order. Each was removed;
+            then it was asked for again, and neither checkpoints nor pending writes nor chunks were
+            found, nor any other id of his.
+    """
+
+    user_id: str
+    executions: list[str]
+
+
+def erase_user(codec: Codec, user_id: str) -> Operation[ErasureReport]:
+    """Remove all executions whose `ThreadId` names a user, and see that nothing is left.
+
+    Raises:
+        LeaseHeld: Somebody has a lease on some of them; all others are erased.
+        StoreUnavailable: They come again and again: something is still writing them.
+        CorruptData: The storage has something of theirs although it was removed.
+    """
+    erased: set[str] = set()
+    wanted = Wanted(user_id=user_id)
+    for _ in range(_ROUNDS):
+        # What begins while others are erased is found in the next round.
+        ids = yield from find_executions(wanted, "", None)
+        if not ids:
+            remains = yield from _remains(sorted(erased))
+            if remains is None:
+                return ErasureReport(user_id, sorted(erased))
+            if not (yield from find_executions(wanted, "", 1)):
+                raise CorruptData(
+                    f"{remains} although it was cleared and isn't listed: an index of the storage "
+                    "is damaged; verify() says what there is"
+                )
+            continue
+        leased: list[LeaseHeld] = []
+        for execution_id in ids:
+            try:
+                yield from clear(codec, execution_id)
+                erased.add(execution_id)
+            except LeaseHeld as error:
+                leased.append(error)
+        if leased:
+            raise LeaseHeld(
+                f"{len(leased)} executions of user {user_id!r} were not erased, because somebody "
+                f"has a lease on them: {leased[0]}. {len(erased)} were; when the leases have "
+                "ended, call erase_user again",
+                owner=leased[0].owner,
+                left=max(error.left for error in leased),
+            )
+    raise StoreUnavailable(
+        f"executions of user {user_id!r} were written again {_ROUNDS} times while they were "
+        "erased: stop what is running for this user, and call erase_user again"
+    )
+
+
+def _remains(execution_ids: Iterable[str]) -> Operation[str | None]:
+    """Say what is left of an execution, the first of which there is something; None: of none."""
+    for id in execution_ids:
+        rows: list[FoundCheckpoint] = yield FindCheckpoints(id, limit=1, with_writes=False)
+        writes: list[WriteRow] = yield FindWrites(id)
+        chunks: list[ChunkId] = yield FindOldChunks(id, _EVER)
+        for what, found in (("checkpoints", rows), ("pending writes", writes), ("chunks", chunks)):
+            if found:
+                return f"execution {id!r} still has {what}"
+    return None
