@@ -8,6 +8,9 @@ from langcairn.alerts import (
 from langcairn.checkpoint import (
     Checkpoint,
 )
+from langcairn.codec.dictionaries import (
+    Dictionary,
+)
 from langcairn.codec.serde import (
     SafeSerializer,
 )
@@ -16,6 +19,10 @@ from langcairn.comparing import (
     ItemDiff,
     StateDiff,
     compare_states,
+)
+from langcairn.dictionaries import (
+    Repacked,
+    TrainingReport,
 )
 from langcairn.errors import (
     AccessDenied,
@@ -151,6 +158,7 @@ __all__ = [
     "Conflict",
     "CorruptData",
     "DecryptionFailed",
+    "Dictionary",
     "DualWriteSaver",
     "ExecutionStats",
     "FileCheckpointStore",
@@ -176,6 +184,7 @@ __all__ = [
     "Profiler",
     "Progress",
     "RedisCheckpointStore",
+    "Repacked",
     "RepairReport",
     "RestoreReport",
     "SafeSerializer",
@@ -191,6 +200,7 @@ __all__ = [
     "StoreUnavailable",
     "ThreadId",
     "Thresholds",
+    "TrainingReport",
     "Transaction",
     "UnsafeType",
     "Unserializable",

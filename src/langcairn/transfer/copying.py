@@ -36,7 +36,7 @@ def copy_execution(
     copies: list[Batches] = []
 
     def chunks() -> Source:
-        copies.append(Batches(source, execution_id, sorted(walked.live)))
+        copies.append(Batches(source, execution_id, sorted(walked.live), portable=True))
         return copies[-1]
 
     def rows() -> Steps[Rows]:

@@ -18,6 +18,7 @@ from langcairn.errors import (
     StoreClosed,
     StoreError,
 )
+from langcairn.records import valid_execution_id
 from langcairn.transfer.backups import chosen_executions, split_ids
 from langcairn.transfer.chain import Chain
 from langcairn.transfer.placing import Rows, is_there, place
@@ -197,6 +198,7 @@ class _Job:
     def do(self) -> Steps[None]:
         execution_id, report = self.entry.execution_id, self.report
         try:
+            valid_execution_id(execution_id)  # a forged backup may name the reserved one
             places = yield Work(partial(self.chain.places, self.entry))
             self.content = yield Work(partial(places[0][0].content, places[0][1]))
             self._note_damage()
