@@ -255,7 +255,7 @@ def _survey(tables: Tables, survey: Survey) -> Plan[Surveyed]:
     if survey.execution_id is not None:
         keys = yield Statement(tables.sql(_KEYS), [survey.execution_id])
         return Surveyed([], [(namespace, id) for namespace, id in keys], [])
-    executions = yield Statement(tables.sql(_EXECUTIONS), ["", None])
+    executions = yield Statement(tables.sql(_EXECUTIONS, before=""), ["", None])
     strays: Rows = []
     if survey.deep:
         strays = yield Statement(tables.sql(_STRAYS))
