@@ -27,6 +27,7 @@ from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import config_of, put, values_of
+from langcairn.testing.dictionaries import DictionaryContract
 from langcairn.testing.fixtures import Calling
 from langcairn.testing.guards import GuardContract
 from langcairn.testing.models import Opaque, Person, Plan
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langcairn.testing.calling import Caller
-    from langcairn.testing.fixtures import Calling
+    from langcairn.testing.dictionaries import DictionaryContract
+from langcairn.testing.fixtures import Calling
     from langcairn.testing.storage import Storage
 
 _TIME = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
@@ -52,7 +54,7 @@ def record(id: str = "c1", **fields: Any) -> Checkpoint:
     return Checkpoint(id=id, **given)
 
 
-class StoreContract(StoreConditions, GuardContract, SecretContract):
+class StoreContract(StoreConditions, GuardContract, SecretContract, DictionaryContract):
     """What every `CheckpointStore` does.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.
