@@ -1,5 +1,5 @@
 """The contract of dictionaries: what is packed with one can be read wherever the store is."""
-# ruff: noqa: S101, D102 -- tests assert, and their names say what
+# ruff: noqa: S101, S311, D102 -- tests assert, and their names say what
 
 from __future__ import annotations
 
@@ -14,17 +14,10 @@ if TYPE_CHECKING:
     from langcairn.store import CheckpointStore
     from langcairn.testing.storage import Storage
 
-_WORDS = [
-    "order",
-    "customer",
-    "address",
-    "shipment",
-    "invoice",
-    "payment",
-    "status",
-    "delivered",
+_WORDS = (
+    "order", "customer", "address", "shipment", "invoice", "payment", "status", "delivered",
     "warehouse",
-]
+)  # fmt: skip
 
 
 def some_checkpoints(first: int, count: int) -> list[Checkpoint]:

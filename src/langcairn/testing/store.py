@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langcairn.testing.calling import Caller
-    from langcairn.testing.dictionaries import DictionaryContract
-from langcairn.testing.fixtures import Calling
+    from langcairn.testing.fixtures import Calling
     from langcairn.testing.storage import Storage
 
 _TIME = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
