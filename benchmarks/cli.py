@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.compression import COMPRESSION, compression_steps, measure_compression
 from benchmarks.crowd import CROWD_SAVERS, CROWDS, crowd_steps, measure_crowd
 from benchmarks.figures import figures_of
 from benchmarks.fresh import time_fresh
@@ -20,7 +21,7 @@ from benchmarks.markdown import as_markdown
 from benchmarks.parts import PARTS, servers_of
 from benchmarks.profiling import METHODS, profile, time_stages
 from benchmarks.replay import measure, record_for, remove, steps
-from benchmarks.report import print_crowd, print_summary, print_workload
+from benchmarks.report import print_compression, print_crowd, print_summary, print_workload
 from benchmarks.results import ROOT, RunResult, WorkloadResult, as_json, describe_machine
 from benchmarks.savers import ADAPTERS
 from benchmarks.servers import describe, running
@@ -60,7 +61,8 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     jobs = _jobs(options)
     crowds = _crowds(options)
-    if not jobs and not crowds:
+    compression = _is_compression_wanted(options)
+    if not jobs and not crowds and not compression:
         parser.error("no part of the benchmark has such savers and workloads")
     savers = [name for part, _ in jobs for name in part.savers]
     servers = servers_of([*savers, *(name for _, names in crowds for name in names)])
@@ -76,6 +78,11 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
             with _progress(f"crowd of {crowd.name}", crowd_steps(crowd, names)) as advance:
                 result.crowds.append(measure_crowd(crowd, names, advance))
             print_crowd(console, result.crowds[-1])
+        if compression:
+            with _progress(COMPRESSION, compression_steps()) as advance:
+                packed = measure_compression(options.rounds, advance, quick=options.quick)
+            result.compression.append(packed)
+            print_compression(console, packed)
     print_summary(console, result)
     _write_files(console, result, options)
     return 0
@@ -103,6 +110,12 @@ def _crowds(options: argparse.Namespace) -> list[tuple[Crowd, list[str]]]:
     names = [name for name in CROWD_SAVERS if name in (options.savers or CROWD_SAVERS)]
     crowds = [crowd.quick() if options.quick else crowd for crowd in CROWDS.values()]
     return [(crowd, names) for crowd in crowds] if names else []
+
+
+def _is_compression_wanted(options: argparse.Namespace) -> bool:
+    """Tell whether chunks are packed with and without a dictionary; no saver takes part in that."""
+    only = options.only or ()
+    return COMPRESSION in only or not (only or options.workload or options.savers)
 
 
 def _measure_workload(
@@ -214,7 +227,7 @@ def _measure_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*PARTS, CROWD],
+        choices=[*PARTS, CROWD, COMPRESSION],
         help="only this part; may be repeated",
     )
     parser.add_argument(

@@ -223,10 +223,8 @@ def conversation(seed: str, turns: int) -> list[AnyMessage]:
         tool, arguments = source.choice(list(TOOLS.items()))
         call = f"call_{source.getrandbits(96):024x}"
         values = {name: prose(source, 4) for name in arguments}
-        usage = {
-            "input_tokens": source.randint(100, 20_000),
-            "output_tokens": source.randint(9, 900),
-        }
+        read, written = source.randint(100, 20_000), source.randint(9, 900)
+        usage = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
         model = {
             "model_name": "a-model-2026-06",
             "finish_reason": "stop",

@@ -21,6 +21,7 @@ from benchmarks.targets import verdicts
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
+    from benchmarks.compression import CompressionResult
     from benchmarks.crowd import CrowdResult
     from benchmarks.figures import SaverFigures
     from benchmarks.ideal import Ideal
@@ -68,10 +69,16 @@ class RunResult:
     servers: dict[str, dict[str, Any]]
     workloads: list[WorkloadResult] = field(default_factory=list)
     crowds: list[CrowdResult] = field(default_factory=list)
+    compression: list[CompressionResult] = field(default_factory=list)
+    """One, or none if it wasn't measured."""
 
     def judged(self) -> list[Verdict]:
         """Give all verdicts."""
-        results: list[WorkloadResult | CrowdResult] = [*self.workloads, *self.crowds]
+        results: list[WorkloadResult | CrowdResult | CompressionResult] = [
+            *self.workloads,
+            *self.crowds,
+            *self.compression,
+        ]
         return [verdict for one in results for verdict in one.judged().values()]
 
 
@@ -94,6 +101,7 @@ def as_json(result: RunResult) -> str:
         },
         "parts": parts,
         "crowds": {one.crowd.name: _crowd(one) for one in result.crowds},
+        "compression": [_compression(one) for one in result.compression],
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -130,6 +138,10 @@ def _crowd(result: CrowdResult) -> dict[str, Any]:
         },
         "targets": [_verdict(verdict) for verdict in result.judged().values()],
     }
+
+
+def _compression(result: CompressionResult) -> dict[str, Any]:
+    return {**asdict(result), "targets": [_verdict(one) for one in result.judged().values()]}
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
