@@ -197,7 +197,7 @@ class TestDamage:
         source = [Payload(Kind.MSGPACK, f"{n:>50} other".encode() * 9) for n in range(300)]
         other = train(ChunkFormat(), source, 4096, 0).dictionary
         assert other is not None
-        forged = payload_of(Dictionary(real.key, 1, 1, other.data))
+        forged = payload_of(Dictionary(bytes.fromhex(real.name), 1, 1, other.data))
         storage.drop_chunk(RESERVED, *storage.chunks(RESERVED))
         storage.replace_chunk(RESERVED, chunk_id(forged), ChunkFormat().seal(forged))
         with pytest.raises(CorruptData):
@@ -259,7 +259,7 @@ class TestMoving:
             second = other.open()
             second.save_many(some_checkpoints(100, 10))
             assert second.train_dictionary(samples=100, size=4096).stored
-            assert migrate(storage.open(), second).ok
+            assert migrate(storage.open(), other.open()).ok
             assert packings(second, "thread-1") == {2}
             fresh = other.open()
             check(fresh)
@@ -307,6 +307,7 @@ class TestPlace:
         with pytest.raises(AccessDenied):
             guarded.train_dictionary(executions=["thread-2"])
         assert guarded.executions() == ["thread-1"]
+        assert not hasattr(guarded.dictionaries()[0], "data")
 
     @pytest.mark.parametrize(
         "options", [{"samples": 99}, {"size": 10}, {"least_gain": 1}, {"least_gain": "much"}]

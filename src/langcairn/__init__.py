@@ -8,9 +8,6 @@ from langcairn.alerts import (
 from langcairn.checkpoint import (
     Checkpoint,
 )
-from langcairn.codec.dictionaries import (
-    Dictionary,
-)
 from langcairn.codec.serde import (
     SafeSerializer,
 )
@@ -21,6 +18,7 @@ from langcairn.comparing import (
     compare_states,
 )
 from langcairn.dictionaries import (
+    DictionaryInfo,
     Repacked,
     TrainingReport,
 )
@@ -158,7 +156,7 @@ __all__ = [
     "Conflict",
     "CorruptData",
     "DecryptionFailed",
-    "Dictionary",
+    "DictionaryInfo",
     "DualWriteSaver",
     "ExecutionStats",
     "FileCheckpointStore",

@@ -14,8 +14,7 @@ from langcairn.records import valid_execution_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langcairn.codec.dictionaries import Dictionary
-    from langcairn.dictionaries import Repacked, TrainingReport
+    from langcairn.dictionaries import DictionaryInfo, Repacked, TrainingReport
     from langcairn.operations import Codec, Operation
 
 T = TypeVar("T")
@@ -108,7 +107,7 @@ class Compressing(ABC):
         trained = await asyncio.to_thread(train, format, found, size, least_gain)
         return await self.arun(dictionaries.keep(format, trained))
 
-    def dictionaries(self) -> list[Dictionary]:
+    def dictionaries(self) -> list[DictionaryInfo]:
         """Return the dictionaries that chunks may be packed with, the newest last.
 
         Raises:
@@ -116,7 +115,7 @@ class Compressing(ABC):
         """
         return self.run(dictionaries.dictionaries(self.codec.format))
 
-    async def adictionaries(self) -> list[Dictionary]:
+    async def adictionaries(self) -> list[DictionaryInfo]:
         """Do as `dictionaries`."""
         return await self.arun(dictionaries.dictionaries(self.codec.format))
 

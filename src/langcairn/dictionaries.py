@@ -29,7 +29,6 @@ from langcairn.codec.chunks import Kind, Payload
 from langcairn.codec.dictionaries import (
     LARGEST,
     SMALLEST,
-    Dictionary,
     Trained,
     dictionary_of,
     payload_of,
@@ -129,7 +128,24 @@ def load(format: ChunkFormat) -> Operation[None]:
     format.damaged = damaged
 
 
-def dictionaries(format: ChunkFormat) -> Operation[list[Dictionary]]:
+@dataclass(frozen=True, slots=True)
+class DictionaryInfo:
+    """What may be said of a dictionary; what is in it are pieces of anybody's texts.
+
+    Attributes:
+        name: What error messages call it.
+        trained_at: When it was trained, in UTC.
+        samples: On how many chunks.
+        size: How large it is [bytes].
+    """
+
+    name: str
+    trained_at: datetime
+    samples: int
+    size: int
+
+
+def dictionaries(format: ChunkFormat) -> Operation[list[DictionaryInfo]]:
     """Return the dictionaries of a store, the newest last.
 
     Raises:
@@ -138,7 +154,10 @@ def dictionaries(format: ChunkFormat) -> Operation[list[Dictionary]]:
     yield from load(format)
     if format.damaged:
         raise CorruptData("; ".join(format.damaged.values()))
-    return format.dictionaries
+    return [
+        DictionaryInfo(one.name, one.trained_at, one.samples, len(one.data))
+        for one in format.dictionaries
+    ]
 
 
 # Training

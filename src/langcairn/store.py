@@ -108,9 +108,7 @@ class CheckpointStore(Measurable, Compressing, Closing):
 
     def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
-        if self._lookout is not None and self._lookout.is_due():
-            with self._lookout:
-                run(self.backend.execute, load(self.codec.format))
+        self._look_out()
         begin = time.monotonic()
         execute, fenced = (backend or self).execute, self._leases.fenced
         result, last = run(lambda request: execute(fenced(request)), self._watched(operation))
@@ -134,7 +132,14 @@ class CheckpointStore(Measurable, Compressing, Closing):
 
         See `Backend.execute_all`.
         """
+        self._look_out()
         return self.backend.execute_all(self._leases.all_fenced(commits))
+
+    def _look_out(self) -> None:
+        """Look for dictionaries, if it is time."""
+        if self._lookout is not None and self._lookout.is_due():
+            with self._lookout:
+                run(self.backend.execute, load(self.codec.format))
 
     def _watched(self, operation: Operation[T]) -> Operation[T]:
         if not self.observers.present:

@@ -168,6 +168,7 @@ class ChunkFormat:
         self._compressors = _PerThread(lambda: zstandard.ZstdCompressor(level=level))
         self._packers: dict[bytes, Packer] = {}
         self._newest: Packer | None = None
+        self._lock = threading.Lock()
         self.damaged: dict[ChunkId, str] = {}
 
     def namer(self, execution_id: str) -> Callable[[Payload], ChunkId]:
@@ -190,13 +191,15 @@ class ChunkFormat:
         Raises:
             CorruptData: It is no dictionary, or has the number of another one.
         """
-        known = self._packers.get(dictionary.key)
-        if known is None:
-            packer = Packer(dictionary, self.level)
-            self._packers[dictionary.key] = packer
-            if self._newest is None or _age(self._newest.dictionary) < _age(dictionary):
-                self._newest = packer
-        elif known.dictionary.data != dictionary.data:
+        with self._lock:
+            known = self._packers.get(dictionary.key)
+            if known is None:
+                packer = Packer(dictionary, self.level)
+                self._packers[dictionary.key] = packer
+                if self._newest is None or _age(self._newest.dictionary) < _age(dictionary):
+                    self._newest = packer
+                return
+        if known.dictionary.data != dictionary.data:
             raise CorruptData(f"two dictionaries are stored as {dictionary.name}: one is forged")
 
     def lacks(self, chunks: Iterable[bytes]) -> bool:

@@ -19,6 +19,7 @@ from langcairn.backends.base import (
     Surveyed,
     WriteRow,
 )
+from langcairn.dictionaries import load
 from langcairn.errors import CorruptData, StaleEpoch
 from langcairn.maintenance import sweep
 from langcairn.operations import ATTEMPTS, too_busy
@@ -49,6 +50,11 @@ class Rows(NamedTuple):
 
     checkpoints: list[CheckpointRow]
     writes: list[WriteRow]
+
+
+def learn_dictionaries(store: CheckpointStore) -> Steps[None]:
+    """Let a store pack what it is about to get with its newest dictionary, if it has one."""
+    yield from on(store, load(store.codec.format))
 
 
 def is_there(store: CheckpointStore, execution_id: str) -> Steps[bool]:

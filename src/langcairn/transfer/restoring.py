@@ -21,7 +21,7 @@ from langcairn.errors import (
 from langcairn.records import valid_execution_id
 from langcairn.transfer.backups import chosen_executions, split_ids
 from langcairn.transfer.chain import Chain
-from langcairn.transfer.placing import Rows, is_there, place
+from langcairn.transfer.placing import Rows, is_there, learn_dictionaries, place
 from langcairn.transfer.reading import Snapshot, Sound, bytes_of, check_rows, damage_of, walk
 from langcairn.transfer.references import blame, unharmed
 from langcairn.transfer.reports import Counts, Finding, Meter
@@ -126,6 +126,7 @@ def _restore(
             total += len(page)
             if existing == "refuse":
                 yield from _refuse_existing(store, page)
+        yield from learn_dictionaries(store)
         meter = Meter(report, progress, total)
         entries = _Entries(chain, chosen)
         while page := (yield Work(entries.next_page)):
