@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.compression import COMPRESSION, compression_steps, measure_compression
 from benchmarks.crowd import CROWD_SAVERS, CROWDS, crowd_steps, measure_crowd
 from benchmarks.figures import figures_of
 from benchmarks.fresh import time_fresh
@@ -23,6 +24,7 @@ from benchmarks.parts import PARTS, servers_of
 from benchmarks.profiling import METHODS, profile, time_stages
 from benchmarks.replay import measure, record_for, remove, steps
 from benchmarks.report import (
+    print_compression,
     print_crowd,
     print_objects,
     print_singles,
@@ -72,7 +74,8 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
     jobs = _jobs(options)
     crowds = _crowds(options)
     singles = _singles(options)
-    if not jobs and not crowds and not singles:
+    compression = _is_compression_wanted(options)
+    if not jobs and not crowds and not singles and not compression:
         parser.error("no part of the benchmark has such savers and workloads")
     savers = [name for part, _ in jobs for name in part.savers]
     servers = servers_of([*savers, *(name for _, names in crowds for name in names)])
@@ -97,6 +100,11 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
                 run = Run(options.rounds, options.quick, Path(place), advance)
                 result.singles.append(job.measure(run))
             print_singles(console, result.singles[-1])
+        if compression:
+            with _progress(COMPRESSION, compression_steps()) as advance:
+                packed = measure_compression(options.rounds, advance, quick=options.quick)
+            result.compression.append(packed)
+            print_compression(console, packed)
     print_summary(console, result)
     _write_files(console, result, options)
     return 0
@@ -131,6 +139,12 @@ def _singles(options: argparse.Namespace) -> list[Job]:
     if options.workload or options.savers:
         return []
     return [job for job in JOBS if not options.only or job.part in options.only]
+
+
+def _is_compression_wanted(options: argparse.Namespace) -> bool:
+    """Tell whether chunks are packed with and without a dictionary; no saver takes part in that."""
+    only = options.only or ()
+    return COMPRESSION in only or not (only or options.workload or options.savers)
 
 
 def _measure_workload(
@@ -243,7 +257,7 @@ def _measure_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=list(dict.fromkeys([*PARTS, CROWD, *(job.part for job in JOBS)])),
+        choices=list(dict.fromkeys([*PARTS, CROWD, *(job.part for job in JOBS), COMPRESSION])),
         help="only this part; may be repeated",
     )
     parser.add_argument(

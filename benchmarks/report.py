@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from benchmarks.compression import CompressionResult
     from benchmarks.crowd import CrowdResult
     from benchmarks.objects import ObjectsResult
     from benchmarks.results import RunResult, WorkloadResult
@@ -70,6 +71,37 @@ def print_singles(console: Console, result: Singles) -> None:
             cells += [one.goal, Text("✓" if one.reached else "✗", style=style)]
         table.add_row(*cells)
     console.print(table)
+    console.print()
+
+
+def print_compression(console: Console, result: CompressionResult) -> None:
+    table = Table(
+        title=f"[bold]compression[/]: with a dictionary of {format_bytes(result.dictionary_bytes)},"
+        f" trained on {result.trained_on:,} chunks of other conversations",
+        title_justify="left",
+    )
+    for heading in ("text", "level"):
+        table.add_column(heading)
+    for heading in ("serialized", "zstd alone", "dictionary", "part", "seal", "unseal"):
+        table.add_column(heading, justify="right")
+    for text in result.chunks:
+        table.add_section()
+        for one in result.packed:
+            if one.text == text and one.dictionary:
+                alone = result.find(text, one.level, dictionary=False)
+                table.add_row(
+                    text,
+                    str(one.level),
+                    format_bytes(result.serialized[text]),
+                    format_bytes(alone.bytes),
+                    format_bytes(one.bytes),
+                    f"{one.bytes / alone.bytes:.2f}",
+                    f"{alone.seal * 1e6:.1f} → {one.seal * 1e6:.1f} µs",
+                    f"{alone.unseal * 1e6:.1f} → {one.unseal * 1e6:.1f} µs",
+                )
+    console.print(table)
+    for verdict in result.judged().values():
+        console.print(f"{verdict.target.workload}: {verdict.target} of zstd alone: {verdict}")
     console.print()
 
 

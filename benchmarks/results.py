@@ -21,6 +21,7 @@ from benchmarks.targets import verdicts
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
+    from benchmarks.compression import CompressionResult
     from benchmarks.crowd import CrowdResult
     from benchmarks.figures import SaverFigures
     from benchmarks.ideal import Ideal
@@ -73,9 +74,16 @@ class RunResult:
     objects: ObjectsResult | None = None
     singles: list[Singles] = field(default_factory=list)
 
+    compression: list[CompressionResult] = field(default_factory=list)
+    """One, or none if it wasn't measured."""
+
     def judged(self) -> list[Verdict | Single]:
         """Give all that has a target to reach."""
-        results: list[WorkloadResult | CrowdResult] = [*self.workloads, *self.crowds]
+        results: list[WorkloadResult | CrowdResult | CompressionResult] = [
+            *self.workloads,
+            *self.crowds,
+            *self.compression,
+        ]
         verdicts = [verdict for one in results for verdict in one.judged().values()]
         return [*verdicts, *(one for several in self.singles for one in several.judged())]
 
@@ -101,6 +109,7 @@ def as_json(result: RunResult) -> str:
         "crowds": {one.crowd.name: _crowd(one) for one in result.crowds},
         "objects": None if result.objects is None else asdict(result.objects),
         "singles": {one.name: _singles(one) for one in result.singles},
+        "compression": [_compression(one) for one in result.compression],
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -148,6 +157,10 @@ def _singles(result: Singles) -> dict[str, Any]:
         },
         "reached": {one.name: one.reached for one in result.judged()},
     }
+
+
+def _compression(result: CompressionResult) -> dict[str, Any]:
+    return {**asdict(result), "targets": [_verdict(one) for one in result.judged().values()]}
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

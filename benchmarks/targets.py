@@ -25,9 +25,10 @@ Measure = Literal[
     "fresh_get",
     "fresh_total",
     "runs",
+    "bytes_with_dictionary",
 ]
 
-CEILINGS = ("put_growth", "bytes_to_ideal")
+CEILINGS = ("put_growth", "bytes_to_ideal", "bytes_with_dictionary")
 """Measures that are ratios already, and are compared with no other saver's."""
 
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from benchmarks import cli, moving
 from benchmarks.behind import RATE
+from benchmarks.corpus import conversation
 from benchmarks.crowd import CROWD_SAVERS, CROWDS, measure_crowd
 from benchmarks.figures import SaverFigures
 from benchmarks.ideal import ideal_of
@@ -372,3 +373,22 @@ def test_every_target_is_of_a_saver_and_a_workload_there_is() -> None:
     assert {(target.workload, target.saver, target.against) for target in TARGETS} <= measured
     assert {name for part in PARTS.values() for name in part.savers} == ADAPTERS.keys()
     assert NAMES.keys() == ADAPTERS.keys() | set(CROWD_SAVERS)
+
+
+def test_quick_run_of_compression(tmp_path: Path) -> None:
+    (result,) = _quick_run(tmp_path, "--only", "compression")["compression"]
+    assert result["targets"] == []
+    assert {one["text"] for one in result["packed"]} == set(result["chunks"])
+    size = {
+        (one["level"], one["dictionary"]): one["bytes"]
+        for one in result["packed"]
+        if one["text"] == "conversations"
+    }
+    assert all(size[level, True] < size[level, False] for level, _ in size)
+    assert size[3, True] < 0.6 * size[3, False]
+
+
+def test_the_corpus_is_the_same_in_every_process() -> None:
+    made = [message.model_dump() for message in conversation("seed", 3)]
+    assert made == [message.model_dump() for message in conversation("seed", 3)]
+    assert made != [message.model_dump() for message in conversation("other", 3)]

@@ -48,6 +48,12 @@ def test_python_of_a_page(page: str, tmp_path: Path) -> None:
     run_python(f"docs/{page}.md", tmp_path)
 
 
+def test_python_of_the_page_on_compression(tmp_path: Path) -> None:
+    figures, first = run_python("docs/compression.md", tmp_path).splitlines()
+    assert figures == "True True"
+    assert first == '{"tool": "get_order_status",'
+
+
 def test_python_of_the_page_on_writers(tmp_path: Path) -> None:
     refused, log, held, conflict = run_python("docs/one-writer.md", tmp_path).splitlines()
     assert refused == "refused: True"

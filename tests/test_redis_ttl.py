@@ -9,11 +9,12 @@ from tests.sqlite_rows import chunk, fetch, find, ids, put, row, write
 from tests.valkey_server import ValkeyServer, wait_until
 
 from langcairn import CheckpointSaver
-from langcairn.backends.base import Clear, Commit, FindExecutions, Remove
+from langcairn.backends.base import RESERVED, Clear, Commit, FindExecutions, Remove
 from langcairn.backends.redis import RedisBackend, table
 from langcairn.backends.redis.keys import Keys
 from langcairn.errors import InvalidInput, StaleEpoch
 from langcairn.store import CheckpointStore
+from langcairn.testing.dictionaries import some_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -202,3 +203,13 @@ def test_registers_do_not_fill_up(make: Callable[..., RedisBackend], client: red
 def test_times_that_are_refused(ttl: Any) -> None:
     with pytest.raises(InvalidInput, match="ttl"):
         RedisBackend("localhost", ttl=ttl)
+
+
+def test_dictionaries_do_not_expire(make: Callable[..., RedisBackend], client: redis.Redis) -> None:
+    store = CheckpointStore(make())
+    store.save_many(some_checkpoints(0, 10))
+    assert store.train_dictionary(samples=100, size=4096).stored
+    assert store.repack().chunks
+    assert left(client, KEYS.execution(RESERVED)) == -0.001
+    assert left(client, KEYS.execution("thread-1")) > TTL - MARGIN
+    assert CheckpointStore(make()).load("1", execution_id="thread-1").state["log"]

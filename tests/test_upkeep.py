@@ -314,13 +314,13 @@ class Interfered(MemoryCheckpointStore):
     def __init__(self) -> None:
         super().__init__()
         self.before: tuple[type, Callable[[], object]] | None = None
-        self.execute = self.backend.execute
+        answer = self.backend.execute
 
         def execute(request: Request) -> object:
             if self.before is not None and isinstance(request, self.before[0]):
                 interfere, self.before = self.before[1], None
                 interfere()
-            return self.execute(request)
+            return answer(request)
 
         self.backend.execute = execute  # type: ignore[method-assign]  # watched, not replaced
 

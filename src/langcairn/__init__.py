@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         StateDiff,
         compare_states,
     )
+    from langcairn.dictionaries import (
+        DictionaryInfo,
+        Repacked,
+        TrainingReport,
+    )
     from langcairn.erasing import (
         ErasureReport,
     )
@@ -181,6 +186,7 @@ __all__ = [
     "Conflict",
     "CorruptData",
     "DecryptionFailed",
+    "DictionaryInfo",
     "DualWriteSaver",
     "ErasureReport",
     "ExecutionStats",
@@ -212,6 +218,7 @@ __all__ = [
     "Profiler",
     "Progress",
     "RedisCheckpointStore",
+    "Repacked",
     "RepairReport",
     "RestoreReport",
     "Retention",
@@ -229,6 +236,7 @@ __all__ = [
     "TamperedData",
     "ThreadId",
     "Thresholds",
+    "TrainingReport",
     "Transaction",
     "UnsafeType",
     "Unserializable",
@@ -270,6 +278,11 @@ _HOMES = {
         "ItemDiff",
         "StateDiff",
         "compare_states",
+    ),
+    "langcairn.dictionaries": (
+        "DictionaryInfo",
+        "Repacked",
+        "TrainingReport",
     ),
     "langcairn.erasing": ("ErasureReport",),
     "langcairn.errors": (

@@ -33,6 +33,9 @@ class StoreOptions(TypedDict, total=False):
         cache_bytes: How much to remember about executions used last [bytes, about]; 64 MiB by
             default.
         compression: Level of zstd's, from -7 (fast) to 22 (small); 3 by default.
+        dictionary: Whether to look for a dictionary (see docs/compression.md) before the first
+            operation, and every ten minutes, for packing what is new with it. By default a store
+            learns of dictionaries when it reads something that was packed with one.
         encryption: The key or keys that everything is encrypted with: see
             `langcairn.security.keys.Keys`. None: it isn't.
         encrypt_metadata: With ``encryption``: whether metadata is encrypted, too. It is
@@ -52,6 +55,7 @@ class StoreOptions(TypedDict, total=False):
     serde: SerializerProtocol | None
     cache_bytes: int
     compression: int
+    dictionary: bool
     encryption: Keys | None
     encrypt_metadata: bool
     readable_metadata: Iterable[str] | None

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 
-from langcairn.backends.base import CheckpointRow
+from langcairn.backends.base import RESERVED, CheckpointRow
 from langcairn.checkpoint import Checkpoint
 from langcairn.checks import CHECK_KEY, checked_graph, with_check
 from langcairn.codec.nodes import (
@@ -106,11 +106,13 @@ def valid_execution_id(value: object) -> str:
     there.
 
     Raises:
-        InvalidInput: It is empty, too long, of another type, or has characters that not every
-            backend can keep. (Dropping them, as other savers do, makes two threads one.)
+        InvalidInput: It is empty, too long, of another type, reserved, or has characters that not
+            every backend can keep. (Dropping them, as other savers do, makes two threads one.)
     """
     if type(value) is int or isinstance(value, (UUID, ThreadId)):
         value = str(value)
+    if value == RESERVED:
+        raise InvalidInput(f"thread_id (execution_id) {value!r} is reserved; choose another name")
     return valid_name(value, "thread_id (execution_id)", empty=False)
 
 

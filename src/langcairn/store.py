@@ -11,6 +11,8 @@ from langcairn.backends.base import FindCheckpoints
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
 from langcairn.comparing import StateDiff, compare_states
+from langcairn.compressing import Compressing, Lookout
+from langcairn.dictionaries import load, seen
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
 from langcairn.objects import TieredBackend
@@ -58,7 +60,7 @@ _Ids = list[str]
 _Forks = list[forks.Fork]
 
 
-class CheckpointStore(Measurable, Maintainable, Closing):
+class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
@@ -94,21 +96,38 @@ class CheckpointStore(Measurable, Maintainable, Closing):
         self.backend, self.codec = assembled(backend, options)
         self.observers = Observers()
         self._leases = Leases()
+        self._lookout = Lookout() if options.get("dictionary") else None
 
     # Running operations
 
+    def execute(self, request: Request) -> object:
+        """Answer a request as those above a backend are to see it; see `dictionaries.seen`."""
+        steps = seen(self.codec.format, request)
+        execute = self.backend.execute
+        return execute(request) if steps is None else run(execute, steps)[0]
+
+    async def aexecute(self, request: Request) -> object:
+        """Do as `execute`, without blocking the event loop."""
+        steps = seen(self.codec.format, request)
+        aexecute = self.backend.aexecute
+        return await aexecute(request) if steps is None else (await arun(aexecute, steps))[0]
+
     def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
+        self._look_out()
         begin = time.monotonic()
-        execute, fenced = (backend or self.backend).execute, self._leases.fenced
+        execute, fenced = (backend or self).execute, self._leases.fenced
         result, last = run(lambda request: execute(fenced(request)), self._watched(operation))
         self._note_time(operation, last, time.monotonic() - begin)
         return result
 
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
+        if self._lookout is not None and self._lookout.is_due():
+            with self._lookout:
+                await arun(self.backend.aexecute, load(self.codec.format))
         begin = time.monotonic()
-        aexecute, fenced = (backend or self.backend).aexecute, self._leases.fenced
+        aexecute, fenced = (backend or self).aexecute, self._leases.fenced
         watched = self._watched(operation)
         result, last = await arun(lambda request: aexecute(fenced(request)), watched)
         self._note_time(operation, last, time.monotonic() - begin)
@@ -119,7 +138,14 @@ class CheckpointStore(Measurable, Maintainable, Closing):
 
         See `Backend.execute_all`.
         """
+        self._look_out()
         return self.backend.execute_all(self._leases.all_fenced(commits))
+
+    def _look_out(self) -> None:
+        """Look for dictionaries, if it is time."""
+        if self._lookout is not None and self._lookout.is_due():
+            with self._lookout:
+                run(self.backend.execute, load(self.codec.format))
 
     def _watched(self, operation: Operation[T]) -> Operation[T]:
         if not self.observers.present:

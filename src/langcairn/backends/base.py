@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ChunkId = NewType("ChunkId", str)
 """The hash of a chunk's content: 22 characters of URL-safe base64."""
 
+RESERVED = "\x01"
+"""The execution in which a store keeps what all others need: its dictionaries. It has chunks only,
+and no id sorts before it, so that whoever reads on from it reads all others. It never expires."""
+
 
 class CheckpointRow(NamedTuple):
     """One saved step. The key is ``(execution_id, namespace, id)``."""

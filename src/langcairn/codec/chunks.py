@@ -3,12 +3,15 @@
 Stored format, version 1. A chunk is two bytes of header and a body::
 
     kind      what the payload is: see `Kind`
-    packing   how the body holds the payload: 0 as it is, 1 compressed with zstd
-    body
+    packing   how the body holds the payload: 0 as it is, 1 compressed with zstd, 2 compressed with
+              zstd and a dictionary
+    body      with a dictionary, its number (4 bytes, big-endian) and a zstd frame without its first
+              four bytes, which are always the same
 
 Its id is the first 128 bits of blake2b over the payload, personalized with the kind, in 22
 characters of URL-safe base64. So a page can't pass for a value, and any change to the body is
-found when the chunk is opened.
+found when the chunk is opened, however it is packed. What is packed with a dictionary can only be
+opened where the dictionary is: see `langcairn.codec.dictionaries`.
 """
 
 from __future__ import annotations
@@ -22,12 +25,13 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import zstandard
 
-from langcairn.errors import CorruptData, DecryptionFailed, InvalidInput
+from langcairn.errors import CorruptData, DecryptionFailed, InvalidInput, MissingChunks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from langcairn.backends.base import ChunkId
+    from langcairn.codec.dictionaries import Dictionary
 
 T = TypeVar("T")
 
@@ -35,10 +39,17 @@ ID_LENGTH = 22  # [characters]
 # How an encrypted chunk begins: with what is no kind.
 ENVELOPE = b"\xce"
 _HASH_BYTES = 16
-_RAW, _ZSTD = 0, 1
+_RAW, _ZSTD, _WITH_DICTIONARY = 0, 1, 2
+_BODY_AT = 2
+_FRAME_AT = 6  # behind the dictionary's number
 # Below this, compression gains little (a frame has its own header, and short texts repeat little)
 # for 3 µs in every load.
 _WORTH_COMPRESSING = 480  # [bytes]
+# With a dictionary, which holds what short texts have in common, nearly everything is; below this,
+# a frame's own header eats the gain.
+_WORTH_WITH_DICTIONARY = 64  # [bytes]
+# Longer texts say by themselves what a dictionary could, and zstd is tuned for short ones with it.
+_TOO_LONG_FOR_DICTIONARY = 64 * 1024  # [bytes]
 # 3 is zstd's default: on 6 kB of text 20 µs and 59 % of the size; level 1 takes 14 µs for 58 %,
 # but falls behind on JSON and code.
 DEFAULT_LEVEL = 3
@@ -60,6 +71,8 @@ class Kind(IntEnum):
     """What a serializer of the user's made: msgpack of its type tag and its bytes."""
     PAGE = 5
     """JSON: a page of a tree, or a node too large to stand in its parent."""
+    DICTIONARY = 6
+    """What others are packed with: see `langcairn.codec.dictionaries`."""
 
 
 # Copying a hash object that is set up takes half the time of setting one up.
@@ -82,6 +95,7 @@ class _PerThread(threading.local, Generic[T]):
 
 
 _decompressors = _PerThread(zstandard.ZstdDecompressor)
+_MAGIC: bytes = zstandard.FRAME_HEADER
 
 
 class Payload(NamedTuple):
@@ -91,6 +105,46 @@ class Payload(NamedTuple):
     data: bytes
 
 
+class Packer:
+    """Packs short payloads with a dictionary, and opens them.
+
+    Args:
+        dictionary: The dictionary.
+        level: Of zstd's compression.
+
+    Raises:
+        CorruptData: It is no dictionary.
+    """
+
+    def __init__(self, dictionary: Dictionary, level: int) -> None:
+        self.dictionary = dictionary
+        try:
+            # Digested once, for all threads.
+            digested = zstandard.ZstdCompressionDict(
+                dictionary.data, dict_type=zstandard.DICT_TYPE_FULLDICT
+            )
+            digested.precompute_compress(level=level)
+        except zstandard.ZstdError as error:
+            raise CorruptData(f"dictionary {dictionary.name} is none: {error}") from error
+        self.key = dictionary.key
+        self._compressors = _PerThread(
+            lambda: zstandard.ZstdCompressor(level=level, dict_data=digested, write_dict_id=False)
+        )
+        self._decompressors = _PerThread(lambda: zstandard.ZstdDecompressor(dict_data=digested))
+
+    def pack(self, data: bytes) -> bytes:
+        """Return what stands behind the packing byte."""
+        return self.key + self._compressors.get().compress(data)[len(_MAGIC) :]
+
+    def unpack(self, id: ChunkId, frame: memoryview) -> bytes:
+        """Return the payload of a chunk.
+
+        Raises:
+            CorruptData: The frame is damaged.
+        """
+        return _decompress(id, _MAGIC + frame, self._decompressors.get())
+
+
 class ChunkFormat:
     """How the chunks of a store are named, packed and checked.
 
@@ -98,6 +152,10 @@ class ChunkFormat:
         level: Of zstd's compression, from -7 (fast) to 22 (small).
         secret: If backends keep chunks encrypted: from an execution to the key of its ids, so that
             equal content can't be recognised by them. What such a backend returns is authentic.
+
+    Attributes:
+        level: As above.
+        damaged: What is wrong with dictionaries that are stored, but can't be used.
     """
 
     def __init__(
@@ -105,8 +163,13 @@ class ChunkFormat:
     ) -> None:
         if type(level) is not int or not -7 <= level <= 22:
             raise InvalidInput(f"compression={level!r}: zstd has the levels -7 to 22")
+        self.level = level
         self._secret = secret
         self._compressors = _PerThread(lambda: zstandard.ZstdCompressor(level=level))
+        self._packers: dict[bytes, Packer] = {}
+        self._newest: Packer | None = None
+        self._lock = threading.Lock()
+        self.damaged: dict[ChunkId, str] = {}
 
     def namer(self, execution_id: str) -> Callable[[Payload], ChunkId]:
         """Return what gives the content of an execution its ids."""
@@ -117,8 +180,55 @@ class ChunkFormat:
         """Return the key of an execution's ids; nothing if they are made without."""
         return b"" if self._secret is None else self._secret(execution_id)
 
+    # Dictionaries
+
+    @property
+    def dictionaries(self) -> list[Dictionary]:
+        """The dictionaries that are known, the newest last."""
+        packers = list(self._packers.values())  # made in one step: another thread may add one
+        return sorted((packer.dictionary for packer in packers), key=_age)
+
+    def learn(self, dictionary: Dictionary) -> None:
+        """Open what is packed with a dictionary from now on; pack with the newest one.
+
+        Raises:
+            CorruptData: It is no dictionary, or has the number of another one.
+        """
+        with self._lock:
+            known = self._packers.get(dictionary.key)
+            if known is None:
+                packer = Packer(dictionary, self.level)
+                self._packers[dictionary.key] = packer
+                if self._newest is None or _age(self._newest.dictionary) < _age(dictionary):
+                    self._newest = packer
+                return
+        if known.dictionary.data != dictionary.data:
+            raise CorruptData(f"two dictionaries are stored as {dictionary.name}: one is forged")
+
+    def lacks(self, chunks: Iterable[bytes]) -> bool:
+        """Tell whether one of these stored chunks is packed with an unknown dictionary."""
+        known = self._packers
+        return any(
+            sealed[1:_BODY_AT] == b"\2" and sealed[_BODY_AT:_FRAME_AT] not in known
+            for sealed in chunks
+        )
+
+    # Chunks
+
     def seal(self, payload: Payload) -> bytes:
         """Return the bytes to store for this content."""
+        kind, data = payload
+        newest = self._newest
+        if newest is None or kind is Kind.DICTIONARY or len(data) > _TOO_LONG_FOR_DICTIONARY:
+            return self.seal_alone(payload)
+        if len(data) >= _WORTH_WITH_DICTIONARY:
+            packed = newest.pack(data)
+            if len(packed) < len(data):
+                return bytes((kind, _WITH_DICTIONARY)) + packed
+        return bytes((kind, _RAW)) + data
+
+    def seal_alone(self, payload: Payload) -> bytes:
+        """Return bytes for this content that any store can open, without a dictionary."""
         kind, data = payload
         if len(data) >= _WORTH_COMPRESSING:
             packed = self._compressors.get().compress(data)
@@ -126,18 +236,72 @@ class ChunkFormat:
                 return bytes((kind, _ZSTD)) + packed
         return bytes((kind, _RAW)) + data
 
+    def portable(self, id: ChunkId, sealed: bytes) -> bytes:
+        """Return a chunk in a form that any store can open.
+
+        Raises:
+            CorruptData: It is damaged, or its dictionary isn't there.
+        """
+        if sealed[1:_BODY_AT] != b"\2" or sealed.startswith(ENVELOPE):
+            return sealed
+        return self.seal_alone(self.unseal(id, sealed))
+
+    def repacked(self, id: ChunkId, sealed: bytes) -> bytes | None:
+        """Return a chunk packed with the newest dictionary; None if that doesn't make it smaller.
+
+        Raises:
+            CorruptData: It is damaged, or its dictionary isn't there.
+        """
+        newest = self._newest
+        if newest is None or sealed[1:_FRAME_AT] == b"\2" + newest.key:
+            return None
+        again = self.seal(self.unseal(id, sealed))
+        return again if len(again) < len(sealed) else None
+
     def unseal(self, id: ChunkId, sealed: bytes) -> Payload:
         """Return the content of a stored chunk.
 
         Raises:
             CorruptData: The bytes aren't those that were stored under this id.
+            MissingChunks: The dictionary that it is packed with isn't there.
         """
-        payload = _opened(id, sealed)
+        payload = self._opened(id, sealed)
         # Behind encryption nothing but what was stored under this id comes so far, and after the
         # keys have been changed the ids are still those made with the old ones.
         if self._secret is None and chunk_id(payload) != id:
             raise CorruptData(f"chunk {id} holds other content than was stored under its hash")
         return payload
+
+    def _opened(self, id: ChunkId, sealed: bytes) -> Payload:
+        if sealed.startswith(ENVELOPE):
+            raise encrypted(f"chunk {id}")
+        if len(sealed) < _BODY_AT or (kind := _KINDS.get(sealed[0])) is None:
+            raise _headless(id)
+        packing, body = sealed[1], memoryview(sealed)[_BODY_AT:]
+        if packing == _RAW:
+            return Payload(kind, bytes(body))
+        if packing == _ZSTD:
+            return Payload(kind, _decompress(id, body, _decompressors.get()))
+        if packing == _WITH_DICTIONARY:
+            return Payload(kind, self._with_dictionary(id, sealed))
+        raise _headless(id)
+
+    def _with_dictionary(self, id: ChunkId, sealed: bytes) -> bytes:
+        key = sealed[_BODY_AT:_FRAME_AT]
+        packer = self._packers.get(key)
+        if packer is not None:
+            return packer.unpack(id, memoryview(sealed)[_FRAME_AT:])
+        what = f"chunk {id} is packed with dictionary {key.hex()}"
+        if self.damaged:
+            raise CorruptData(f"{what}, and {'; '.join(self.damaged.values())}")
+        raise MissingChunks(
+            f"{what}, which is not stored: it was removed by something other than langcairn, or "
+            "the chunk was damaged, or brought from another store past langcairn"
+        )
+
+
+def _age(dictionary: Dictionary) -> tuple[int, bytes]:
+    return dictionary.trained, dictionary.key
 
 
 def chunk_id(payload: Payload, key: bytes = b"") -> ChunkId:
@@ -157,21 +321,17 @@ def encrypted(what: str) -> DecryptionFailed:
     return DecryptionFailed(f"{what} is encrypted: open the store with its key (encryption=…)")
 
 
-def _opened(id: ChunkId, sealed: bytes) -> Payload:
-    if sealed.startswith(ENVELOPE):
-        raise encrypted(f"chunk {id}")
-    if len(sealed) < 2 or (kind := _KINDS.get(sealed[0])) is None or sealed[1] > _ZSTD:
-        raise CorruptData(f"chunk {id} has no valid header; it was damaged or not written by us")
-    body = memoryview(sealed)[2:]
-    data = bytes(body) if sealed[1] == _RAW else _decompress(id, body)
-    return Payload(kind, data)
+def _headless(id: ChunkId) -> CorruptData:
+    return CorruptData(f"chunk {id} has no valid header; it was damaged or not written by us")
 
 
-def _decompress(id: ChunkId, body: memoryview) -> bytes:
+def _decompress(
+    id: ChunkId, frame: bytes | memoryview, decompressor: zstandard.ZstdDecompressor
+) -> bytes:
     try:
-        size = zstandard.frame_content_size(body)
+        size = zstandard.frame_content_size(frame)
         if not 0 <= size <= _LARGEST_PAYLOAD:
             raise CorruptData(f"chunk {id} claims a size of {size} bytes, which no chunk has")
-        return _decompressors.get().decompress(body)
+        return decompressor.decompress(frame)
     except zstandard.ZstdError as error:
         raise CorruptData(f"chunk {id} can't be decompressed: it was damaged") from error

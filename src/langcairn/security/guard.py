@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from typing_extensions import override
 
 from langcairn.backends.base import (
+    RESERVED,
     AcquireLease,
     Backend,
     Clear,
@@ -185,6 +186,8 @@ class GuardedBackend(Backend):
         if isinstance(request, Commit):
             self._check_commit(who, request)
             return (yield request)
+        if isinstance(request, (FetchChunks, FindOldChunks)) and request.execution_id == RESERVED:
+            return (yield request)  # what everybody's content is opened with
         action = _ACTIONS.get(type(request))
         if action is None:
             raise AccessDenied(f"a guard does not know {type(request).__name__}, and refuses it")

@@ -15,6 +15,7 @@ from langcairn.backends.base import (
     FindCheckpoints,
     FindWrites,
     FoundCheckpoint,
+    Rewrite,
     Transaction,
 )
 
@@ -38,6 +39,7 @@ class StandingBefore(Backend):
             Commit: self._commit,
             Transaction: lambda one: Transaction([self._commit(part) for part in one.commits]),
             FindCheckpoints: self._query,
+            Rewrite: self._rewrite,
         }
         self._inward: dict[type, Callable[[Any, Any], object]] = {
             FindCheckpoints: lambda _, found: [self._found(one) for one in found],
@@ -120,6 +122,15 @@ class StandingBefore(Backend):
             chunks=[(id, self.seal_chunk(execution_id, id, data)) for id, data in commit.chunks],
             checkpoints=[self.seal_row(row) for row in commit.checkpoints],
             writes=[self.seal_write(write) for write in commit.writes],
+        )
+
+    def _rewrite(self, rewrite: Rewrite) -> Rewrite:
+        if rewrite.checkpoints or rewrite.writes:
+            # A row as it was read is not a row as it is stored.
+            raise ValueError(f"{type(self).__name__} rewrites chunks only; ask the inner backend")
+        execution_id = rewrite.execution_id
+        return rewrite._replace(
+            chunks=[(id, self.seal_chunk(execution_id, id, data)) for id, data in rewrite.chunks]
         )
 
     def _query(self, query: FindCheckpoints) -> FindCheckpoints:

@@ -27,6 +27,7 @@ from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import config_of, put, values_of
+from langcairn.testing.dictionaries import DictionaryContract
 from langcairn.testing.fixtures import Calling
 from langcairn.testing.guards import GuardContract
 from langcairn.testing.models import Opaque, Person, Plan
@@ -52,7 +53,7 @@ def record(id: str = "c1", **fields: Any) -> Checkpoint:
     return Checkpoint(id=id, **given)
 
 
-class StoreContract(StoreConditions, GuardContract, SecretContract):
+class StoreContract(StoreConditions, GuardContract, SecretContract, DictionaryContract):
     """What every `CheckpointStore` does.
 
     Needs a fixture ``storage`` that yields a fresh `langcairn.testing.Storage`.

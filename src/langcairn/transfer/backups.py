@@ -282,7 +282,7 @@ class _Job:
             wanted.update((yield from all_chunks(self.store, execution_id)))
         known = yield Work(partial(self._known, earlier))
         start: int = yield Work(partial(writer.add, Kind.BEGIN, execution_id))
-        batches = Batches(self.store, execution_id, sorted(wanted - known))
+        batches = Batches(self.store, execution_id, sorted(wanted - known), portable=True)
         while batch := (yield from batches.next()):
             yield Work(partial(writer.add, Kind.CHUNKS, list(batch.items())))
             self.report.chunks += len(batch)

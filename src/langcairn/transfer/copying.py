@@ -101,7 +101,8 @@ class _Copy:
         sound: Sound,
         walked: Walked,
     ) -> None:
-        self._batches = Batches(source, snapshot.execution_id, sorted(walked.live))
+        ids = sorted(walked.live)
+        self._batches = Batches(source, snapshot.execution_id, ids, portable=True)
         self.source = source
         self.target = target
         self.snapshot = snapshot

@@ -18,6 +18,7 @@ from langcairn.transfer.backups import chosen_executions
 from langcairn.transfer.copying import copy_execution
 from langcairn.transfer.encoding import FromRecords, FromSaver, FromStore, into_saver, into_store
 from langcairn.transfer.langgraphgo import LangGraphGo
+from langcairn.transfer.placing import learn_dictionaries
 from langcairn.transfer.reading import count_executions, next_executions
 from langcairn.transfer.reports import Counts, Finding, Meter
 from langcairn.transfer.running import Ask, At, Steps, Work, arun, run
@@ -159,6 +160,8 @@ class _Job:
     def do(self, progress: OnProgress) -> Steps[None]:
         """Move everything."""
         source, report = self.source, self.report
+        if isinstance(self.target, CheckpointStore):
+            yield from learn_dictionaries(self.target)
         if isinstance(source, CheckpointStore):
             report.bytes_before = 0
             yield from self._from_store(source, progress)

@@ -19,6 +19,7 @@ from langcairn.backends.base import (
     Surveyed,
     WriteRow,
 )
+from langcairn.dictionaries import load
 from langcairn.errors import CorruptData, StaleEpoch
 from langcairn.maintenance import sweep
 from langcairn.operations import ATTEMPTS, too_busy
@@ -49,6 +50,11 @@ class Rows(NamedTuple):
 
     checkpoints: list[CheckpointRow]
     writes: list[WriteRow]
+
+
+def learn_dictionaries(store: CheckpointStore) -> Steps[None]:
+    """Let a store pack what it is about to get with its newest dictionary, if it has one."""
+    yield from on(store, load(store.codec.format))
 
 
 def is_there(store: CheckpointStore, execution_id: str) -> Steps[bool]:
@@ -130,7 +136,8 @@ def _store_chunks(
     """
     epoch: int | None = None
     while batch := (yield from source.next()):
-        epoch = yield At(store, Commit(execution_id, epoch, list(batch.items())))
+        packed = [(id, _packed(store, id, sealed)) for id, sealed in batch.items()]
+        epoch = yield At(store, Commit(execution_id, epoch, packed))
         if check:
             # What is stored already keeps its data, also if that is damaged.
             stored: dict[ChunkId, bytes] = yield At(store, FetchChunks(execution_id, list(batch)))
@@ -139,6 +146,14 @@ def _store_chunks(
     if epoch is None:
         epoch = yield At(store, Commit(execution_id, None))
     return epoch
+
+
+def _packed(store: CheckpointStore, id: ChunkId, sealed: bytes) -> bytes:
+    """Return a chunk as this store would have packed it, if that is smaller."""
+    try:
+        return store.codec.format.repacked(id, sealed) or sealed
+    except CorruptData:
+        return sealed  # it comes as it was found; rows that need it don't
 
 
 def _remove_all(store: CheckpointStore, execution_id: str, epoch: int) -> Steps[int]:

@@ -214,10 +214,25 @@ def _open(content: Content, id: ChunkId, sealed: bytes, bad: dict[ChunkId, str])
 
 
 class Batches:
-    """Chunks of an execution, some megabytes at a time."""
+    """Chunks of an execution, some megabytes at a time.
 
-    def __init__(self, store: CheckpointStore, execution_id: str, ids: Iterable[ChunkId]) -> None:
+    Args:
+        store: Where they are.
+        execution_id: The execution.
+        ids: Which.
+        portable: Return them in a form that any store can open, without a dictionary.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        execution_id: str,
+        ids: Iterable[ChunkId],
+        *,
+        portable: bool = False,
+    ) -> None:
         self._store = store
+        self._portable = portable
         self._execution_id = execution_id
         self._ids = list(ids)
         self._at = 0
@@ -244,6 +259,8 @@ class Batches:
             self.size += size
             # As many as would be a batch, if the next ones are as large as these.
             self._count = max(1, min(_MOST_CHUNKS, _BATCH * len(asked) // max(size, 1)))
+        if self._portable:
+            return {id: self._portable_form(id, sealed) for id, sealed in chunks.items()}
         return chunks
 
     def _fetch(self, ids: list[ChunkId]) -> Steps[dict[ChunkId, bytes]]:
@@ -259,6 +276,12 @@ class Batches:
             except TamperedData as error:
                 self.bad[id] = str(error)
         return chunks
+
+    def _portable_form(self, id: ChunkId, sealed: bytes) -> bytes:
+        try:
+            return self._store.codec.format.portable(id, sealed)
+        except CorruptData:
+            return sealed  # whoever opens it says what is wrong with it
 
 
 def repairable(error: CorruptData) -> bool:

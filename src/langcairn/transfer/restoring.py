@@ -19,12 +19,13 @@ from langcairn.errors import (
     StoreClosed,
     StoreError,
 )
+from langcairn.records import valid_execution_id
 from langcairn.stores import MemoryCheckpointStore
 from langcairn.transfer.backups import chosen_executions, split_ids
 from langcairn.transfer.chain import Chain
 from langcairn.transfer.copying import copy_execution
 from langcairn.transfer.moving import MigrationReport
-from langcairn.transfer.placing import Rows, is_there, place
+from langcairn.transfer.placing import Rows, is_there, learn_dictionaries, place
 from langcairn.transfer.protection import ENCRYPTED, Keychain
 from langcairn.transfer.reading import Snapshot, Sound, bytes_of, check_rows, damage_of, walk
 from langcairn.transfer.references import blame, unharmed
@@ -189,6 +190,7 @@ def _restore(
             total += len(page)
             if existing == "refuse":
                 yield from _refuse_existing(store, page)
+        yield from learn_dictionaries(store)
         meter = Meter(report, progress, total)
         entries = _Entries(chain, chosen)
         replace = existing == "replace"
@@ -292,6 +294,7 @@ class _Job:
     def do(self) -> Steps[None]:
         execution_id, report = self.entry.execution_id, self.report
         try:
+            valid_execution_id(execution_id)  # a forged backup may name the reserved one
             places = yield Work(partial(self.chain.places, self.entry))
             self.content = yield Work(partial(places[0][0].content, places[0][1]))
             self._note_damage()

@@ -109,7 +109,7 @@ async def arun(steps: Steps[T]) -> T:
 
 def _take(step: Step) -> Any:
     if type(step) is At:
-        return step.store.backend.execute(step.request)
+        return step.store.execute(step.request)
     if type(step) is Work:
         return step.call()
     if type(step) is Use:
@@ -128,7 +128,7 @@ def _ask(ask: Ask) -> Any:
 
 async def _atake(step: Step) -> Any:
     if type(step) is At:
-        return await step.store.backend.aexecute(step.request)
+        return await step.store.aexecute(step.request)
     if type(step) is Work:
         return await _in_thread(step.call)
     if type(step) is Use:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from langcairn.backends.base import FindCheckpoints, FoundCheckpoint, Survey, Surveyed
 from langcairn.checks import checked_graph
 from langcairn.codec.reader import parse
+from langcairn.dictionaries import load
 from langcairn.errors import CorruptData
 from langcairn.operations import ATTEMPTS
 from langcairn.records import fields_from_json
@@ -27,7 +28,7 @@ from langcairn.transfer.reading import (
 )
 from langcairn.transfer.references import blame
 from langcairn.transfer.reports import Counts, Finding, Meter
-from langcairn.transfer.running import At, Steps, arun, run
+from langcairn.transfer.running import At, Steps, arun, on, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,12 +111,17 @@ def verify_steps(
 
 
 def _ask_system(store: CheckpointStore, report: VerifyReport) -> Steps[None]:
-    """Note what the storage system finds wrong with itself."""
+    """Note what the storage system finds wrong with itself, and with its dictionaries."""
     try:
         surveyed: Surveyed = yield At(store, Survey(deep=True))
         problems = list(surveyed.problems)
     except CorruptData as error:
         problems = [str(error)]
+    try:
+        yield from on(store, load(store.codec.format))
+        problems += store.codec.format.damaged.values()
+    except CorruptData as error:
+        problems.append(f"the dictionaries can't be read: {error}")
     report.findings += [
         Finding("", None, None, problem, "", repairable=False) for problem in problems
     ]

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from redis.crc import key_slot
 
 from langcairn.backends.base import (
+    RESERVED,
     AcquireLease,
     ChunkId,
     Clear,
@@ -204,7 +205,9 @@ class Plans:
     def _script(self, commits: Sequence[Commit], again: bytes = b"") -> Command:
         keys = [self._keys.execution(commit.execution_id) for commit in commits]
         words = [word for commit in commits for word in _words(commit, b"")]
-        return COMMIT.on_all(keys, self._ttl, again, *words)
+        # What all others need must outlive them.
+        ttl = 0 if commits[0].execution_id == RESERVED else self._ttl
+        return COMMIT.on_all(keys, ttl, again, *words)
 
     def _notes(self, execution_id: str, ids: Iterable[str]) -> list[Command]:
         """Return the commands that note where checkpoints with these ids may be."""

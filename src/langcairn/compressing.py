@@ -1,0 +1,143 @@
+"""What a store does about compression: dictionaries trained on its own chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, TypeVar
+
+from langcairn import dictionaries
+from langcairn.codec.dictionaries import train
+from langcairn.records import valid_execution_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langcairn.dictionaries import DictionaryInfo, Repacked, TrainingReport
+    from langcairn.operations import Codec, Operation
+
+T = TypeVar("T")
+
+DEFAULT_SAMPLES = 5000
+# What zstd's own command line takes.
+DEFAULT_SIZE = 112 * 1024  # [bytes]
+LEAST_GAIN = 0.1
+# After another process has trained one, this is how long it may take until it is used here.
+_PERIOD = 600  # [s]
+
+
+class Lookout:
+    """Tells when to look for dictionaries, for a store that doesn't wait until it meets one."""
+
+    def __init__(self) -> None:
+        self._next = 0.0  # by the clock of `time.monotonic`
+
+    def is_due(self) -> bool:
+        """Tell whether it is time; for the caller that is told so, and nobody else."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _PERIOD
+        return True
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._next = 0.0  # let the next one look, as this one has failed
+
+
+class Compressing(ABC):
+    """The methods of a store that make chunks smaller."""
+
+    codec: Codec
+
+    @abstractmethod
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its end, blocking."""
+
+    @abstractmethod
+    async def arun(self, operation: Operation[T]) -> T:
+        """Run an operation to its end without blocking the event loop."""
+
+    def train_dictionary(
+        self,
+        *,
+        samples: int = DEFAULT_SAMPLES,
+        size: int = DEFAULT_SIZE,
+        least_gain: float = LEAST_GAIN,
+        executions: Sequence[str] | None = None,
+    ) -> TrainingReport:
+        """Train a dictionary on chunks of this store, and pack what is new with it.
+
+        It is stored only if it makes chunks that it wasn't trained on smaller. All processes that
+        use the store can read what is packed with it; see ``dictionary=`` in `StoreOptions` for
+        when they begin to write with it. It holds pieces of the samples for as long as the store
+        exists, also after their executions were deleted. There may be 64 of them.
+
+        Args:
+            samples: On how many chunks at most, from 100 to 100,000; they are taken at random.
+            size: How large it may get [bytes].
+            least_gain: The part of the bytes that it must save of what chunks take now.
+            executions: Take chunks of these only; None: of any.
+
+        Raises:
+            InvalidInput: An argument can't be used.
+            StoreFull: There is no room.
+        """
+        dictionaries.check_training(samples, size, least_gain)
+        format = self.codec.format
+        found = self.run(dictionaries.gather_samples(format, samples, _ids(executions)))
+        return self.run(dictionaries.keep(format, train(format, found, size, least_gain)))
+
+    async def atrain_dictionary(
+        self,
+        *,
+        samples: int = DEFAULT_SAMPLES,
+        size: int = DEFAULT_SIZE,
+        least_gain: float = LEAST_GAIN,
+        executions: Sequence[str] | None = None,
+    ) -> TrainingReport:
+        """Do as `train_dictionary`. What is computed, some seconds long, is in a thread."""
+        dictionaries.check_training(samples, size, least_gain)
+        format = self.codec.format
+        found = await self.arun(dictionaries.gather_samples(format, samples, _ids(executions)))
+        trained = await asyncio.to_thread(train, format, found, size, least_gain)
+        return await self.arun(dictionaries.keep(format, trained))
+
+    def dictionaries(self) -> list[DictionaryInfo]:
+        """Return the dictionaries that chunks may be packed with, the newest last.
+
+        Raises:
+            CorruptData: One is damaged.
+        """
+        return self.run(dictionaries.dictionaries(self.codec.format))
+
+    async def adictionaries(self) -> list[DictionaryInfo]:
+        """Do as `dictionaries`."""
+        return await self.arun(dictionaries.dictionaries(self.codec.format))
+
+    def repack(self, *, after: str = "", limit: int | None = None) -> Repacked:
+        """Pack what is stored with the newest dictionary, where that makes it smaller.
+
+        Others may use the store meanwhile. What is packed anew stays so, so after an interruption
+        it may simply be called again.
+
+        Args:
+            after: Only executions whose id sorts behind this one: `Repacked.after`, to go on.
+            limit: Stop after the execution with which so many chunks were packed anew.
+
+        Raises:
+            InvalidInput: ``limit`` is less than 1.
+        """
+        return self.run(dictionaries.repack(self.codec.format, after, limit))
+
+    async def arepack(self, *, after: str = "", limit: int | None = None) -> Repacked:
+        """Do as `repack`."""
+        return await self.arun(dictionaries.repack(self.codec.format, after, limit))
+
+
+def _ids(executions: Sequence[str] | None) -> list[str] | None:
+    return None if executions is None else [valid_execution_id(id) for id in executions]
