@@ -22,6 +22,7 @@ from langcairn import (
     abackup,
     arestore,
     backup,
+    backup_contains,
     migrate,
     repair,
     restore,
@@ -124,6 +125,9 @@ class TestBackups:
             with pytest.raises(DecryptionFailed, match="encryption="):
                 restore(path, store)
             assert store.executions() == []
+        with pytest.raises(DecryptionFailed):
+            backup_contains(path, "ada")
+        assert not backup_contains(path, "ada", encryption=A).damage
 
     def test_into_stores_with_other_keys_and_with_none(self, storage: Storage, path: Path) -> None:
         store = filled(MemoryCheckpointStore(**ENCRYPTED))

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langcairn.errors import InvalidInput
+from langcairn.security.keys import Keyring
 from langcairn.thread_id import ThreadId, part_of
 from langcairn.transfer.backup_files import BackupFile
 from langcairn.transfer.backup_format import Part
+from langcairn.transfer.protection import Keychain
 
 if TYPE_CHECKING:
     import os
     from uuid import UUID
+
+    from langcairn.security.keys import Keys
 
 
 @dataclass
@@ -34,7 +38,9 @@ class BackupHolding:
         return bool(self.executions or self.named or self.damage)
 
 
-def backup_contains(path: str | os.PathLike[str], user_id: str | int | UUID) -> BackupHolding:
+def backup_contains(
+    path: str | os.PathLike[str], user_id: str | int | UUID, *, encryption: Keys | None = None
+) -> BackupHolding:
     """Look in a backup file for executions whose `ThreadId` names a user.
 
     Only its index is read. Of increments, each file must be looked at for itself.
@@ -42,15 +48,18 @@ def backup_contains(path: str | os.PathLike[str], user_id: str | int | UUID) -> 
     Args:
         path: The file.
         user_id: The user. An int or UUID stands for its text.
+        encryption: The keys of an encrypted backup.
 
     Raises:
+        DecryptionFailed: It is encrypted with a key that isn't given.
         StoreMisconfigured: There is no such file, or a later version wrote it.
         InvalidInput: It is no backup, or there is no such user id.
         CorruptData: The file's beginning is damaged.
     """
     user = part_of(user_id, "user_id")
     found = BackupHolding()
-    with BackupFile(Path(path).absolute()) as file:
+    keychain = Keychain(None if encryption is None else Keyring(encryption))
+    with BackupFile(Path(path).absolute(), keychain) as file:
         for entry in file.entries():
             if not _is_of(user, entry.execution_id):
                 continue
