@@ -66,7 +66,7 @@ async def test_store_of_the_official_saver(tmp_path: Path) -> None:
     async with open_store(f"sqlite:///{tmp_path}/a.db") as store, viewing(store) as client:
         page = await client.page("/", 500)
     assert "made by langgraph-checkpoint-sqlite" in page.text
-    assert "langcairn migrate" in page.text
+    assert "<code>langcairn migrate</code>" in page.html
 
 
 async def test_store_of_a_newer_version(tmp_path: Path) -> None:

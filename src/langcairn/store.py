@@ -15,32 +15,26 @@ from langcairn.compressing import Compressing, Lookout
 from langcairn.dictionaries import load, seen
 from langcairn.errors import CheckpointNotFound, InvalidInput
 from langcairn.executions import Wanted
+from langcairn.leases import Lease, Leases
+from langcairn.maintaining import Maintainable
+from langcairn.measuring import Measurable
 from langcairn.objects import TieredBackend
+from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.options import assembled
-from langcairn.records import Draft, only_one, utc, valid_execution_id, valid_name
+from langcairn.records import Draft, draft_of, only_one, utc, valid_execution_id, valid_name
+from langcairn.retention import retentions
 from langcairn.running import arun, run
 from langcairn.security.encrypted import EncryptedBackend
 from langcairn.security.guard import GuardedBackend
 from langcairn.security.rotation import rotate
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-    from datetime import datetime
-    from uuid import UUID
-from langcairn.leases import Lease, Leases
-from langcairn.maintaining import Maintainable
-from langcairn.measuring import Measurable
-from langcairn.observing import HOUSEKEEPING, Observers
-from langcairn.operations import Codec
-from langcairn.records import draft_of
-from langcairn.retention import retentions
 from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
 from langcairn.transactions import Transaction, expectation
 from langcairn.watching import name_of, observed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
+    from uuid import UUID
 
     from typing_extensions import Unpack
 

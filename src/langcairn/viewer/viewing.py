@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import escape
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from langcairn.cache import Caches
@@ -88,7 +88,7 @@ class Viewer:
         )
         # What comes back from a form has to be what it was, also where it can't be seen; a browser
         # would even change line breaks in it.
-        self._templates.filters.update(exact=escape, quoted=_quoted)
+        self._templates.filters.update(exact=escape, quoted=_quoted, coded=_coded)
 
     def page(self, template: str, **context: Any) -> HTMLResponse:
         """Return a page, or a part of one."""
@@ -255,6 +255,13 @@ def whole_number(request: Request, name: str, default: int = 0) -> int:
 def is_part(request: Request) -> bool:
     """Tell whether a script asks, for a part of a page."""
     return "viewer-part" in request.headers
+
+
+def _coded(text: str) -> Markup:
+    """Return a text as HTML in which what stands between backticks is code."""
+    forms = (Markup("{}"), Markup("<code>{}</code>"))
+    pieces = enumerate(text.split("`"))
+    return Markup().join(forms[number % 2].format(piece) for number, piece in pieces)
 
 
 def _finalize(value: Any) -> Any:
