@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load = Load(
         processes=options.processes,
         users=options.users,
+        turns=options.turns,
         warmup=options.warmup,
         seconds=options.seconds,
         restarts=options.restarts,
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--savers", nargs="+", choices=SAVERS, default=list(SAVERS))
     parser.add_argument("--processes", type=int, default=default.processes)
     parser.add_argument("--users", type=int, default=default.users)
+    parser.add_argument("--turns", type=int, default=default.turns, help="runs in each thread")
     parser.add_argument("--seconds", type=float, default=default.seconds)
     parser.add_argument("--warmup", type=float, default=default.warmup)
     parser.add_argument("--rounds", type=int, default=1, help="savers take turns; medians count")
@@ -123,7 +125,8 @@ def _line(one: Outcome) -> str:
 
 
 def _print(console: Console, outcomes: dict[str, list[Outcome]], load: Load) -> None:
-    table = Table(title=f"{load.users} users, {load.processes} processes, {load.seconds:g} s")
+    asked = f"{load.users} users, {load.turns} turns, {load.processes} processes"
+    table = Table(title=f"{asked}, {load.seconds:g} s")
     for heading in (
         "saver", "runs/s", "mean", "p50", "p95", "p99", "longest", "failed", "lost",
         "CPU/run: service", "PostgreSQL", "load", "memory",

@@ -34,6 +34,7 @@ class Load:
     Attributes:
         processes: How many processes serve, each on a port of its own; users are spread over them.
         users: How many talk at the same time.
+        turns: How many runs each makes in a thread before he begins another one.
         warmup: Time that isn't counted [s].
         seconds: Time that is [s].
         restarts: How often PostgreSQL is stopped and started again meanwhile.
@@ -44,6 +45,7 @@ class Load:
 
     processes: int = 2
     users: int = 100
+    turns: int = 10
     warmup: float = 5.0
     seconds: float = 30.0
     restarts: int = 0
@@ -140,7 +142,7 @@ async def measure(
             ]
             pids = [service.pid for service in services]
             users = [
-                User(f"user{number}", service.client, account)
+                User(f"user{number}", service.client, account, load.turns)
                 for number, service in zip(range(load.users), cycle(services), strict=False)
             ]
             stop = asyncio.Event()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from benchmarks.service_load.client import Client
 
-TURNS = 10  # [runs] of a thread, then the user begins another one
 PAUSE = 0.2  # [s] after an answer that wasn't a success, as Retry-After asks for more
 VERIFIED = 2000  # [threads] that are read again at the end, beside those that had trouble
 _READERS = 16
@@ -71,14 +70,16 @@ class User:
         name: His name.
         client: Connections to the process that serves him.
         account: Where to note what happened.
+        turns: How many runs he makes in a thread before he begins another one.
     """
 
-    def __init__(self, name: str, client: Client, account: Account) -> None:
+    def __init__(self, name: str, client: Client, account: Account, turns: int = 10) -> None:
         self.name = name
         self.thread: Thread | None = None
         self._client = client
         self._account = account
         self._headers = fields(x_user=name)
+        self._turns = turns
         self._turn = 0
 
     async def talk(self, stop: asyncio.Event) -> None:
@@ -86,7 +87,7 @@ class User:
         while not stop.is_set():
             if self.thread is None:
                 self.thread = await self._begin()
-            elif not await self._say(self.thread) or len(self.thread.said) == TURNS:
+            elif not await self._say(self.thread) or len(self.thread.said) == self._turns:
                 self._account.ended.append(self.thread)
                 self.thread = None
         if self.thread is not None:
