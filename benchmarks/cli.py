@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,17 @@ from benchmarks.objects import measure_objects
 from benchmarks.parts import PARTS, servers_of
 from benchmarks.profiling import METHODS, profile, time_stages
 from benchmarks.replay import measure, record_for, remove, steps
-from benchmarks.report import print_crowd, print_objects, print_summary, print_workload
+from benchmarks.report import (
+    print_crowd,
+    print_objects,
+    print_singles,
+    print_summary,
+    print_workload,
+)
 from benchmarks.results import ROOT, RunResult, WorkloadResult, as_json, describe_machine
 from benchmarks.savers import ADAPTERS
 from benchmarks.servers import describe, running
+from benchmarks.singles import JOBS, Job, Run
 from benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
@@ -63,10 +71,12 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     jobs = _jobs(options)
     crowds = _crowds(options)
-    if not jobs and not crowds:
+    singles = _singles(options)
+    if not jobs and not crowds and not singles:
         parser.error("no part of the benchmark has such savers and workloads")
     savers = [name for part, _ in jobs for name in part.savers]
     servers = servers_of([*savers, *(name for _, names in crowds for name in names)])
+    servers.update(job.server for job in singles if job.server is not None)
     with tempfile.TemporaryDirectory(dir=options.place) as place, running(servers):
         result = RunResult(
             options.rounds, options.fresh, describe_machine(Path(place)), describe(servers)
@@ -82,6 +92,11 @@ def _main_measure(console: Console, words: Sequence[str]) -> int:
         if any(part.name == OBJECTS for part, _ in jobs):
             result.objects = measure_objects(Path(place), quick=options.quick)
             print_objects(console, result.objects)
+        for job in singles:
+            with _progress(job.name, job.steps(options.rounds)) as advance:
+                run = Run(options.rounds, options.quick, Path(place), advance)
+                result.singles.append(job.measure(run))
+            print_singles(console, result.singles[-1])
     print_summary(console, result)
     _write_files(console, result, options)
     return 0
@@ -108,7 +123,14 @@ def _crowds(options: argparse.Namespace) -> list[tuple[Crowd, list[str]]]:
         return []
     names = [name for name in CROWD_SAVERS if name in (options.savers or CROWD_SAVERS)]
     crowds = [crowd.quick() if options.quick else crowd for crowd in CROWDS.values()]
-    return [(crowd, names) for crowd in crowds] if names else []
+    return [(replace(crowd, rounds=options.rounds), names) for crowd in crowds] if names else []
+
+
+def _singles(options: argparse.Namespace) -> list[Job]:
+    """Return what is measured of ours alone."""
+    if options.workload or options.savers:
+        return []
+    return [job for job in JOBS if not options.only or job.part in options.only]
 
 
 def _measure_workload(
@@ -125,7 +147,8 @@ def _measure_workload(
             for name, timing in timings.items()
             if ADAPTERS[name].persistent and timing.directory is not None
         }
-        fresh = time_fresh(stores, workload.name, result.fresh_processes)
+        processes = result.fresh_processes if part.fresh else 0
+        fresh = time_fresh(stores, workload.name, processes)
     finally:
         for name, timing in timings.items():
             remove(name, timing)
@@ -220,7 +243,7 @@ def _measure_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         action="append",
-        choices=[*PARTS, CROWD],
+        choices=list(dict.fromkeys([*PARTS, CROWD, *(job.part for job in JOBS)])),
         help="only this part; may be repeated",
     )
     parser.add_argument(

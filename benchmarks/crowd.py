@@ -68,7 +68,7 @@ class Crowd:
     threads: int
     users: int = 50
     turns: int = 10
-    rounds: int = 5
+    rounds: int = 3
 
     @property
     def description(self) -> str:
@@ -76,7 +76,7 @@ class Crowd:
         return f"{self.users} users, {self.turns} short turns each; {served}; a pool of {POOL_SIZE}"
 
     def quick(self) -> Crowd:
-        return replace(self, users=4, turns=2, rounds=1)
+        return replace(self, users=4, turns=2)
 
 
 CROWDS: dict[str, Crowd] = {crowd.name: crowd for crowd in (Crowd("tasks", 0), Crowd("threads", 8))}

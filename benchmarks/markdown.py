@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from benchmarks.objects import ObjectsResult
     from benchmarks.results import RunResult
     from benchmarks.rows import Pair, Row
+    from benchmarks.singles import Singles
 
 NAMES = {
     "official sqlite": "langgraph-checkpoint-sqlite",
@@ -22,6 +23,12 @@ NAMES = {
     "langcairn valkey": "langcairn on Valkey",
     "langcairn files": "langcairn on files",
     "langcairn objects": "langcairn on SQLite, moving to objects",
+    "retaining sqlite": "with max_checkpoints=10",
+    "leased postgres": "with a lease",
+    "encrypted sqlite": "encrypted, on SQLite",
+    "signed sqlite": "signed, on SQLite",
+    "encrypted memory": "encrypted, in memory",
+    "signed memory": "signed, in memory",
 }
 
 
@@ -36,12 +43,19 @@ def as_markdown(result: RunResult) -> str:
     ]
     if result.objects is not None:
         tables.append(_objects(result.objects))
+    tables += [_singles(one) for one in result.singles]
     return "\n".join(tables)
 
 
 def _objects(result: ObjectsResult) -> str:
     lines = ["| object storage, for 1,000 checkpoints | |", "|---|---|"]
     lines += [f"| {label} | {figure} |" for label, figure in objects_rows(result)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _singles(result: Singles) -> str:
+    lines = [f"| {result.description} | | to reach |", "|---|---|---|"]
+    lines += [f"| {one.label} | {one.text} | {one.goal} |" for one in result.figures]
     return "".join(f"{line}\n" for line in lines)
 
 

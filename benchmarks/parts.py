@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.savers import ADAPTERS
@@ -21,16 +21,19 @@ class Part:
         name: What `--only` calls it.
         pairs: Each saver of ours with what it is set against.
         workloads: Names of what they replay.
+        fresh: Whether fresh processes read what was stored, too.
     """
 
     name: str
     pairs: dict[str, str]
     workloads: tuple[str, ...]
+    fresh: bool = True
 
     @property
     def savers(self) -> list[str]:
         """The savers, those that are set against first."""
-        return [name for ours, reference in self.pairs.items() for name in (reference, ours)]
+        names = [name for ours, reference in self.pairs.items() for name in (reference, ours)]
+        return list(dict.fromkeys(names))
 
     def of(self, names: Sequence[str]) -> Part:
         """Return the part with no other savers than these."""
@@ -39,7 +42,7 @@ class Part:
             for ours, reference in self.pairs.items()
             if ours in names or reference in names
         }
-        return Part(self.name, pairs, self.workloads)
+        return replace(self, pairs=pairs)
 
 
 PARTS: dict[str, Part] = {
@@ -57,6 +60,23 @@ PARTS: dict[str, Part] = {
         Part("valkey", {"langcairn valkey": "raw valkey"}, ("agent",)),
         Part("files", {"langcairn files": "langcairn sqlite"}, ("agent",)),
         Part("objects", {"langcairn objects": "langcairn sqlite"}, ("agent",)),
+        Part(
+            "workflow",
+            {"retaining sqlite": "langcairn sqlite", "leased postgres": "langcairn postgres"},
+            ("agent",),
+            fresh=False,
+        ),
+        Part(
+            "security",
+            {
+                "encrypted sqlite": "langcairn sqlite",
+                "signed sqlite": "langcairn sqlite",
+                "encrypted memory": "langcairn memory",
+                "signed memory": "langcairn memory",
+            },
+            ("agent",),
+            fresh=False,
+        ),
     )
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.objects import ObjectsResult
     from benchmarks.results import RunResult, WorkloadResult
     from benchmarks.rows import Pair, Row
+    from benchmarks.singles import Singles
 
 BUSY_LOAD = 1.0
 """A load average above this means that others were using the machine."""
@@ -52,6 +53,24 @@ def print_objects(console: Console, result: ObjectsResult) -> None:
     for label, figure in objects_rows(result):
         table.add_row(label, figure)
     console.print(table)
+    console.print()
+
+
+def print_singles(console: Console, result: Singles) -> None:
+    table = Table(title=f"[bold]{result.name}[/]: {result.description}", title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("langcairn", "target"):
+        table.add_column(heading, justify="right")
+    table.add_column("reached")
+    judged = result.judged()
+    for one in result.figures:
+        cells: list[str | Text] = [one.label, one.text]
+        if one in judged:
+            style = "green" if one.reached else "bold red"
+            cells += [one.goal, Text("✓" if one.reached else "✗", style=style)]
+        table.add_row(*cells)
+    console.print(table)
+    console.print()
 
 
 def _table(title: str, description: str, pairs: Sequence[Pair]) -> Table:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.ideal import Ideal
     from benchmarks.objects import ObjectsResult
     from benchmarks.parts import Part
+    from benchmarks.singles import Single, Singles
     from benchmarks.targets import Verdict
     from benchmarks.workloads import Workload
 
@@ -70,11 +71,13 @@ class RunResult:
     workloads: list[WorkloadResult] = field(default_factory=list)
     crowds: list[CrowdResult] = field(default_factory=list)
     objects: ObjectsResult | None = None
+    singles: list[Singles] = field(default_factory=list)
 
-    def judged(self) -> list[Verdict]:
-        """Give all verdicts."""
+    def judged(self) -> list[Verdict | Single]:
+        """Give all that has a target to reach."""
         results: list[WorkloadResult | CrowdResult] = [*self.workloads, *self.crowds]
-        return [verdict for one in results for verdict in one.judged().values()]
+        verdicts = [verdict for one in results for verdict in one.judged().values()]
+        return [*verdicts, *(one for several in self.singles for one in several.judged())]
 
 
 def as_json(result: RunResult) -> str:
@@ -97,6 +100,7 @@ def as_json(result: RunResult) -> str:
         "parts": parts,
         "crowds": {one.crowd.name: _crowd(one) for one in result.crowds},
         "objects": None if result.objects is None else asdict(result.objects),
+        "singles": {one.name: _singles(one) for one in result.singles},
     }
     return json.dumps(document, indent=1) + "\n"
 
@@ -132,6 +136,17 @@ def _crowd(result: CrowdResult) -> dict[str, Any]:
             for name, runs in result.runs().items()
         },
         "targets": [_verdict(verdict) for verdict in result.judged().values()],
+    }
+
+
+def _singles(result: Singles) -> dict[str, Any]:
+    return {
+        "description": result.description,
+        "figures": {
+            one.name: {"value": one.value, "unit": one.unit, "target": one.goal}
+            for one in result.figures
+        },
+        "reached": {one.name: one.reached for one in result.judged()},
     }
 
 

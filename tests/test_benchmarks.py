@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from benchmarks import cli
+from benchmarks import cli, moving
+from benchmarks.behind import RATE
 from benchmarks.crowd import CROWD_SAVERS, CROWDS, measure_crowd
 from benchmarks.figures import SaverFigures
 from benchmarks.ideal import ideal_of
@@ -18,6 +20,7 @@ from benchmarks.replay import WrongStateError, measure, record_for
 from benchmarks.savers import ADAPTERS
 from benchmarks.savers.valkey import payloads_of
 from benchmarks.servers import VARIABLES
+from benchmarks.singles import Single, Singles
 from benchmarks.targets import TARGETS, Target, Verdict, crowd_verdicts, verdicts
 from benchmarks.words import text
 from benchmarks.workloads import WORKLOADS
@@ -85,7 +88,8 @@ def test_parts_on_servers_and_crowds_leave_nothing_behind(
     figures = _quick_run(tmp_path, "--only", "postgres", "--workload", "agent", "--fresh", "1")
     tables = (tmp_path / "out" / "figures.md").read_text()
     others_figures = _quick_run(tmp_path, *others)
-    crowds = _quick_run(tmp_path, "--only", "crowd")["crowds"]
+    crowds = _quick_run(tmp_path, "--only", "crowd", "--rounds", "2")["crowds"]
+    workflow = _quick_run(tmp_path, "--only", "workflow")
 
     assert figures["servers"]["postgres"]["fsync"] == "off"
     assert others_figures["servers"].keys() == {"valkey"}
@@ -102,6 +106,16 @@ def test_parts_on_servers_and_crowds_leave_nothing_behind(
     for crowd in crowds.values():
         assert crowd["savers"].keys() == set(CROWD_SAVERS)
         assert all(saver["runs"] > 0 for saver in crowd["savers"].values())
+        assert all(len(saver["rounds"]) == 2 for saver in crowd["savers"].values())
+    assert workflow["parts"]["workflow"]["agent"]["savers"].keys() == set(PARTS["workflow"].savers)
+    assert workflow["crowds"] == {}
+    kept = workflow["singles"]["max_checkpoints"]["figures"]
+    assert kept["peak"]["value"] > kept["final"]["value"] > 0
+    behind = workflow["singles"]["write-behind"]["figures"]
+    assert behind["dropped"] == {"value": 0, "unit": "saves", "target": "≤ 0 saves"}
+    assert behind["rate"]["value"] <= RATE
+    assert behind["direct"]["value"] > 0
+    assert behind["share"]["value"] == behind["own"]["value"] / behind["direct"]["value"]
     assert (
         "| agent, 6 turns | langgraph-checkpoint-postgres | langcairn on PostgreSQL | |" in tables
     )
@@ -119,6 +133,45 @@ def test_objects_are_counted(tmp_path: Path) -> None:
     assert counted["moving"]["out"] >= counted["bytes_moved"] > 0
     assert 1 <= counted["longest"] <= 3
     assert "| GET to read 120 messages |" in (tmp_path / "out" / "figures.md").read_text()
+
+
+def test_security_and_transfer(tmp_path: Path) -> None:
+    document = _quick_run(tmp_path, "--only", "security", "--only", "transfer")
+
+    savers = document["parts"]["security"]["agent"]["savers"]
+    assert savers.keys() == set(PARTS["security"].savers)
+    assert all(figures["get"] > 0 for figures in savers.values())
+    plain, encrypted = savers["langcairn memory"], savers["encrypted memory"]
+    assert encrypted["bytes_kept"] > plain["bytes_kept"]
+    moved = document["singles"]["transfer"]["figures"]
+    assert moved["logical"]["value"] > 2 * moved["backup_distinct"]["value"]
+    for operation in ("backup", "restore", "migrate"):
+        assert moved[f"{operation}_rate"]["value"] > 0
+        assert moved[f"{operation}_memory"]["value"] > 10e6
+    assert document["singles"]["transfer"]["reached"] == {}  # a quick run's figures say nothing
+    assert not list(tmp_path.glob("*/*.db"))
+    tables = (tmp_path / "out" / "figures.md").read_text()
+    assert "| agent, 6 turns | langcairn on SQLite | signed, on SQLite | |" in tables
+    assert "| backup: peak memory | " in tables
+
+
+@pytest.mark.parametrize(
+    ("value", "most", "least", "reached"),
+    [(2, 2, None, True), (2.1, 2, None, False), (20, None, 20, True), (19, None, 20, False)],
+)
+def test_figures_of_ours_alone_have_bounds(
+    value: float, most: float | None, least: float | None, reached: bool
+) -> None:
+    one = Single("rate", "a rate", value, "MB/s", most, least)
+
+    assert one.reached is reached
+    assert Singles("one", "", False, [one]).judged() == [one]
+    assert Singles("one", "", True, [one]).judged() == []
+
+
+def test_a_backup_that_fails_has_no_figures(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        moving._run("restore", tmp_path / "none", tmp_path / "target.db")
 
 
 def test_the_floor_sends_what_ours_stores_and_nothing_twice() -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 from tests.cli_calls import HOSTILE, build, call, fill, fill_hostile, is_safe, thread
 
 from langcairn.checkpoint import Checkpoint
+from langcairn.cli import completing
 from langcairn.cli.commands import COMMANDS, hoisted
 from langcairn.cli.escaping import escaped, json_escaped, without_passwords
 from langcairn.langgraph.saver import CheckpointSaver
@@ -64,7 +65,10 @@ def test_help_of_each_command(name: str) -> None:
         return  # passes --help on; see test_cli_process
     said = call(name, "--help")
     assert said.code == 0
-    assert COMMANDS[name][1].rstrip(".") in " ".join(said.out.split())
+    text = " ".join(said.out.split())
+    assert text.startswith(f"Usage: langcairn {name}")
+    assert f" {COMMANDS[name][1]} " in text
+    assert "langcairn --help" in text
 
 
 def test_global_options_may_stand_behind(url: str) -> None:
@@ -420,7 +424,9 @@ def test_escaping() -> None:
 # Completion
 
 
-def test_completion(url: str) -> None:
+def test_completion(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "PATIENCE", 60.0)  # this machine may be busy
+
     def complete(words: str, store: str = url) -> list[str]:
         said = call(
             LANGCAIRN_STORE=store,

@@ -13,6 +13,7 @@ from tests.cli_calls import ask, build, call, fill, mount, thread
 
 from langcairn import errors
 from langcairn.checkpoint import Checkpoint
+from langcairn.cli import running
 from langcairn.cli.failing import NotThere, code_of
 from langcairn.cli.graph import ASCII, UNICODE, drawn
 from langcairn.forks import Step
@@ -160,6 +161,38 @@ def test_prune(url: str) -> None:
     assert call("--store", url, "prune", "--all", "--yes", "--json").json["checkpoints"] == 0
 
 
+def test_maintain(url: str) -> None:
+    rules = ("maintain", "--max-checkpoints", "2")
+    planned = call("--store", url, *rules, "--dry-run", "--json").json
+    assert planned["checkpoints"] > 0
+    before = {name: ids(url, name) for name in ("done", "waiting")}
+    assert call("--store", url, *rules, answer="n\n").code == 1
+    assert call("--store", url, *rules, answer="").code == 2
+    assert {name: ids(url, name) for name in before} == before
+    assert call("--store", url, *rules, "--threads", "nobody-*", "--yes").code == 0
+    assert {name: ids(url, name) for name in before} == before
+    told = call("--store", url, *rules, "--yes", "--json").json
+    left = sum(len(ids(url, name)) for name in before)
+    assert told["checkpoints"] == planned["checkpoints"] == sum(map(len, before.values())) - left
+    assert "deleted 0 checkpoints" in call("--store", url, *rules, "--yes").out
+
+
+def test_maintain_by_age_and_by_parts(url: str) -> None:
+    with open_store(url) as store:
+        old = datetime.now(UTC) - timedelta(days=40)
+        store.save(Checkpoint(execution_id="old", state={}, timestamp=old))
+    said = call("--store", url, "maintain", "--max-age", "30d", "--drop-idle", answer="y\n")
+    assert said.code == 0
+    assert "old: all of it" in said.err
+    with open_store(url) as store:
+        assert store.executions() == ["done", "waiting"]
+    first = call("--store", url, "maintain", "--limit", "1", "-y", "--json").json
+    assert (first["threads"], first["next"]) == (1, "done")
+    rest = call("--store", url, "maintain", "--after", "done", "-y", "--json").json
+    assert (rest["threads"], rest["next"]) == (1, None)
+    assert call("--store", url, "maintain", "--drop-idle", "-y").code == 2
+
+
 # backup, restore, verify, migrate, rotate-keys
 
 
@@ -178,6 +211,20 @@ def test_backup_and_restore(url: str, tmp_path: Path) -> None:
     assert call(*replace, answer="n\n").code == 1
     assert call(*replace, "-y", "-t", "done").code == 0
     assert call("--store", other, "restore", str(tmp_path / "nothing")).code == 7
+
+
+def test_backups_of_other_keys(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYS", generate_key())
+    plain, sealed = str(tmp_path / "plain.cairn"), str(tmp_path / "sealed.cairn")
+    secret = ("--store", f"sqlite:///{tmp_path}/secret.db", "--encryption", "env:KEYS")
+    assert call("--store", url, "backup", plain).code == 0
+    assert call(*secret, "restore", plain).code == 5
+    assert call(*secret, "restore", plain, "--trusted").code == 0
+    assert call(*secret, "backup", sealed).code == 0
+    other = f"sqlite:///{tmp_path}/new.db"
+    assert call("--store", other, "restore", sealed).code == 5
+    assert call("--store", other, "restore", sealed, "--backup-key", "env:KEYS").code == 0
+    assert ids(other, "done") == ids(url, "done")
 
 
 def test_incremental_backup(url: str, tmp_path: Path) -> None:
@@ -250,8 +297,26 @@ def test_migrate_between_stores(url: str, tmp_path: Path) -> None:
     assert call("--store", target, "migrate", url, "-t", "done").code == 0
     assert ids(target, "done") == ids(url, "done")
     assert not ids(target, "waiting")
-    said = call("--store", target, "migrate", url, "--from", "langgraph")
-    assert said.code != 0
+    assert call("--store", url, "migrate", url).code == 2
+    for bad, code in ((url, 7), ("redis://x", 2), (f"file://{tmp_path}", 2)):
+        assert call("--store", target, "migrate", bad, "--from", "langgraph").code == code
+
+
+def test_migrate_from_langgraphgo(tmp_path: Path) -> None:
+    theirs, ours = tmp_path / "go.db", f"sqlite:///{tmp_path}/new.db"
+    with sqlite3.connect(theirs) as connection:
+        connection.execute(
+            "CREATE TABLE checkpoints (id TEXT PRIMARY KEY, execution_id TEXT, node_name TEXT, "
+            "state TEXT, metadata TEXT, timestamp DATETIME, version INTEGER)"
+        )
+        connection.execute(
+            "INSERT INTO checkpoints VALUES ('c1', 'go', 'n', '{\"a\": 1}', '{}', ?, 1)",
+            ("2025-11-20 10:00:00.5+00:00",),
+        )
+    connection.close()
+    assert "migrate" in call("--store", f"sqlite:///{theirs}", "threads").err
+    assert call("--store", ours, "migrate", f"sqlite:///{theirs}").code == 0
+    assert call("--store", ours, "state", "go").json == {"a": 1}
 
 
 def test_rotate_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,6 +478,15 @@ def test_debug_shows_where(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AssertionError):  # `call` looks for a traceback
         call("--store", url, "--debug", "show", "nobody")
     capfd.readouterr()
+
+
+def test_other_programs_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "something").touch()
+    assert call("demo", "--keep", str(tmp_path)).code == 2
+    monkeypatch.setattr(running, "_ROOT", tmp_path)
+    said = call("bench", "--quick")
+    assert said.code == 3
+    assert "langcairn advise" in said.err
 
 
 # Drawing

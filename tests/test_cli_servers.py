@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -12,10 +13,16 @@ from tests.ports import HOST, hold_port, number_of
 from tests.postgres_server import PostgresServer
 from tests.valkey_server import ValkeyServer
 
+from langcairn.checkpoint import Checkpoint
+from langcairn.cli.session import Session
+from langcairn.cli.watching import _saved
 from langcairn.opening import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from langcairn.store import CheckpointStore
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +140,28 @@ def test_valkey(valkey: ValkeyServer) -> None:
     assert elsewhere.json == []
 
 
+def test_watch_waits_for_a_server_that_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+    with ValkeyServer() as server, open_store(server.url) as writer:
+        writer.save(Checkpoint(execution_id="a", id="1", state={}))
+        session = Session(server.url, {"deadline": 0.2})
+        with session.open(exact=False) as store:
+            saved = _saved(session, store, "", 0.05, 5)
+            assert next(saved).row.id == "1"
+            server.stop()
+            back = threading.Timer(1.0, server.start)
+            back.start()
+            later = threading.Thread(target=_save_later, args=(writer, back))
+            later.start()
+            assert next(saved).row.id == "2"
+            later.join()
+    assert "waiting" in capsys.readouterr().err
+
+
+def _save_later(store: CheckpointStore, after: threading.Timer) -> None:
+    after.join()
+    store.save(Checkpoint(execution_id="a", id="2", state={}))
+
+
 def test_advise_measures_servers(
     postgres: PostgresServer, valkey: ValkeyServer, tmp_path: Any
 ) -> None:
@@ -148,12 +177,15 @@ def test_advise_measures_servers(
 
 
 @pytest.mark.parametrize("form", ["postgresql://nobody@{}:{}/x", "redis://{}:{}"])
-def test_servers_that_are_away(form: str) -> None:
+def test_servers_that_are_away(form: str, tmp_path: Path) -> None:
     holder = hold_port()  # bound, and not listened at
     try:
         url = form.format(HOST, number_of(holder))
         said = call("threads", LANGCAIRN_STORE=url)
         assert said.code == 6
         assert "can't be reached" in said.err or "refused" in said.err
+        for kind in ("auto", "langgraphgo"):
+            target = f"sqlite:///{tmp_path}/{kind}.db"
+            assert call("--store", target, "migrate", url, "--from", kind).code == 6
     finally:
         holder.close()

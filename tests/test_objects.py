@@ -23,8 +23,11 @@ from langcairn import (
     Moved,
     ObjectStorage,
     StoreMisconfigured,
+    backup,
     generate_key,
     open_store,
+    restore,
+    verify,
 )
 from langcairn.backends.base import (
     ChunkId,
@@ -348,7 +351,7 @@ def test_a_move_during_a_sweep(place: Place, store: CheckpointStore) -> None:
     at = objects.Place("here", bytes.fromhex(pack.parts[-3]), "thread")
     sweeper = sweep(tiers(other).settings, at)
     # It has seen the pack, and that no pointer is to it.
-    fence = advance(other, sweeper, lambda r: _is_below(r, Remove))
+    fence = advance(other, sweeper, lambda r: isinstance(r, Remove))
     proceed(store, mover, unlinked)
     assert len(moved(store)) == 20
     assert proceed(other, sweeper, fence).removed == 0
@@ -420,7 +423,7 @@ def test_a_reader_that_packs_were_merged_under(place: Place, store: CheckpointSt
             except StopIteration as stop:
                 return stop.value
 
-    found = run(reader._step, rest())[0]
+    found, _ = run(reader._step, rest())
     assert sorted(found) == ids
 
 
@@ -730,3 +733,60 @@ def test_a_forked_process_moves_on(place: Place) -> None:
         [sys.executable, "-c", _FORKING, url, f"file://{place.folder}"], check=True, timeout=60
     )
     assert len(place.packs()) == 3
+
+
+# Beside what else a store does
+
+
+def test_a_lease_of_another_one_is_respected(place: Place, store: CheckpointStore) -> None:
+    save(store, "c1", {"messages": messages(10)})
+    store.move_to_objects()
+    store.delete("c1")
+    other = place.open()
+    with other.lease("thread"):
+        save(other, "c2", state := {"messages": messages(10)})
+        assert store.move_to_objects().removed == 0
+        other.move_to_objects("thread")
+        assert len(place.packs()) == 1  # whose lease it is may remove
+    store.move_to_objects()
+    assert load(place, "c2") == state
+
+
+def test_clearing_under_a_lease_leaves_no_object(place: Place, store: CheckpointStore) -> None:
+    with store.lease("thread"):
+        save(store, "c1", {"canary": CANARY + text()})
+        store.move_to_objects()
+        assert len(place.packs()) == 1
+        store.clear("thread")
+        assert place.packs() == []
+
+
+def test_what_a_transaction_stores_is_noted(place: Place) -> None:
+    store = place.open(every=3600)
+    with store.transaction() as transaction:
+        for thread in ("a", "b"):
+            transaction.save(
+                Checkpoint(id="c", execution_id=thread, node_name="", state={}, metadata={})
+            )
+    background = tiers(store)._background
+    assert background is not None
+    assert sorted(background._touched) == ["a", "b"]
+
+
+def test_backups_and_checks_see_what_was_moved(place: Place, store: CheckpointStore) -> None:
+    state = {"messages": messages(20)}
+    for thread in ("a", "b"):
+        save(store, "c1", state, thread)
+    before = store.stats()
+    store.move_to_objects()
+    after = store.stats()
+    assert (after.executions, after.checkpoints) == (before.executions, before.checkpoints)
+    assert not verify(store).findings
+    backup(store, place.path / "backup")
+    with open_store("memory:") as target:
+        restore(place.path / "backup", target)
+        assert target.executions() == ["a", "b"]
+        assert target.load("c1", execution_id="b").state == state
+    place.packs()[0].unlink()
+    (finding,) = {one.execution_id for one in verify(place.open()).findings}
+    assert finding in ("a", "b")

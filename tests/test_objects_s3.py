@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -328,3 +330,34 @@ def test_the_background_goes_on_after_an_outage(
     wait_until(lambda: len(moved(store)) == 30)
     store.close()
     assert load(place, "c1") == STATE
+
+
+_FORKING = """
+import os, sys
+from langcairn import Checkpoint, ObjectStorage, StoreMisconfigured, open_store
+
+options = {"endpoint": sys.argv[3], "region": "us-east-1", "access_key_id": "a",
+           "secret_access_key": "b", "client_options": {"allow_http": True}}
+objects = ObjectStorage(url=sys.argv[2], after=0, every=None, least_bytes=0, options=options)
+store = open_store(sys.argv[1], objects=objects)
+state = {"t": os.urandom(900)}
+store.save(Checkpoint(id="c", execution_id="t", node_name="", state=state, metadata={}))
+assert store.move_to_objects().chunks == 1
+pid = os.fork()
+if pid == 0:
+    try:
+        store.move_to_objects()
+    except StoreMisconfigured as error:
+        assert "forked" in str(error)
+        store.save(Checkpoint(id="d", execution_id="t", node_name="", state={}, metadata={}))
+        os._exit(7)
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+assert store.move_to_objects().failed == 0
+"""
+
+
+def test_a_forked_process_is_told_rather_than_hanging(place: Bucket, server: S3Server) -> None:
+    url = f"sqlite:///{place.path}/fork.db"
+    command = [sys.executable, "-c", _FORKING, url, place.url, server.endpoint]
+    subprocess.run(command, check=True, timeout=60)

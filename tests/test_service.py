@@ -245,6 +245,16 @@ async def test_what_is_no_thread_id_is_refused(ada: Client, thread: str, status:
     assert (await ada.post(f"/threads/{thread}/runs/wait", json=body)).status_code == status
 
 
+async def test_older_content_may_move_to_object_storage(settings: Settings, tmp_path: Path) -> None:
+    moving = replace(settings, objects=f"file://{tmp_path}/objects")
+    async with serving(moving) as app:
+        ada = client_of(app, ADA)
+        thread = await new_thread(ada)
+        await run(ada, thread, input=saying("x" * 20_000))
+        state = (await ada.get(f"/threads/{thread}/state")).json()
+        assert len(state["values"]["messages"]) == 2
+
+
 async def test_too_many_runs(settings: Settings) -> None:
     async with serving(replace(settings, max_runs=1, model_seconds=30)) as app:
         ada = client_of(app, ADA)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import operator
+import random
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +30,7 @@ from langcairn import (
     Maintenance,
     MaintenanceReport,
     MemoryCheckpointStore,
+    ObjectStorage,
     Retention,
     StoreClosed,
     StoreMisconfigured,
@@ -56,7 +59,7 @@ from langcairn.testing.checkpoints import config_of
 from langcairn.testing.storage import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
     from pathlib import Path
 
     from langcairn.backends.base import Request
@@ -123,8 +126,33 @@ rules = st.builds(
 )
 
 
+def assert_needs(
+    plan: Plan, rows: list[CheckpointRow], writes: list[WriteRow], kept: Set[Key]
+) -> None:
+    """Check that what kept checkpoints need is kept."""
+    # What a delta channel is rebuilt from.
+    for key in kept:
+        for row in needed(CODEC, plan.by_key[key], plan.by_key):
+            assert (row.namespace, row.id) in kept
+    # What waits for an answer at the end of a branch.
+    continued = {row.parent_id for row in rows if not row.namespace}
+    for write in writes:
+        if write.channel == "__interrupt__" and not write.namespace:
+            assert write.checkpoint_id in continued or ("", write.checkpoint_id) in kept
+    # A step whose subgraph is at work, with that subgraph's newest checkpoint.
+    for name, id in plan.newest.items():
+        call = name.removeprefix("node:")
+        if name.startswith("node:") and ("", call) in kept:
+            assert (name, id) in kept
+    # What a kept step goes back to in a subgraph that keeps its state between calls.
+    shared = [row.id for row in rows if row.namespace == "node"]
+    for name, id in kept:
+        before = [one for one in shared if one < id]
+        assert name or not before or ("node", max(before)) in kept
+
+
 @given(executions(), rules)
-def test_what_is_needed_stays(  # noqa: C901 -- one loop for each reason to stay
+def test_what_is_needed_stays(
     execution: tuple[list[CheckpointRow], list[WriteRow]], rule: Retention
 ) -> None:
     rows, writes = execution
@@ -147,25 +175,7 @@ def test_what_is_needed_stays(  # noqa: C901 -- one loop for each reason to stay
         return
     assert not goes.last
     assert ("", root[0].id) in kept
-    # What a delta channel is rebuilt from.
-    for key in kept:
-        for row in needed(CODEC, plan.by_key[key], plan.by_key):
-            assert (row.namespace, row.id) in kept
-    # What waits for an answer at the end of a branch.
-    continued = {row.parent_id for row in root}
-    for write in writes:
-        if write.channel == "__interrupt__" and not write.namespace:
-            assert write.checkpoint_id in continued or ("", write.checkpoint_id) in kept
-    # A step whose subgraph is at work, with that subgraph's newest checkpoint.
-    for name, id in plan.newest.items():
-        call = name.removeprefix("node:")
-        if name.startswith("node:") and ("", call) in kept:
-            assert (name, id) in kept
-    # What a kept step goes back to in a subgraph that keeps its state between calls.
-    shared = [row.id for row in rows if row.namespace == "node"]
-    for name, id in kept:
-        before = [one for one in shared if one < id]
-        assert name or not before or ("node", max(before)) in kept
+    assert_needs(plan, rows, writes, kept)
     # The newest go last; and what no rule removes, stays.
     if rule.max_bytes is None:
         most = rule.max_checkpoints or len(rows)
@@ -448,6 +458,31 @@ def test_what_is_left_of_a_user_is_said() -> None:
     store.backend.execute = keep  # type: ignore[method-assign]  # a damaged one
     with pytest.raises(CorruptData, match="still has checkpoints"):
         store.erase_user("ada")
+
+
+def test_object_storage(tmp_path: Path) -> None:
+    path, objects = tmp_path / "agent.db", tmp_path / "objects"
+    own, other = str(ThreadId.new("ada")), str(ThreadId.new("bob"))
+    url = f"sqlite:///{path}"
+    kept_in = ObjectStorage(url=f"file://{objects}", after=0, least_bytes=0, every=None)
+    with open_store(url, objects=kept_in) as store:
+        for name in (own, other):
+            for number in range(4):
+                text = random.Random(f"{name}{number}").randbytes(5000).hex()
+                store.save(replace(old(9 - number, f"c{number}", name), state={"text": text}))
+        store.move_to_objects()
+        packs = {one for one in objects.rglob("*") if one.is_file()}
+        assert packs
+        with open_store(url) as bare:  # whose maintenance must not forget where the objects are
+            bare.maintain()
+        assert store.maintain(Retention(max_checkpoints=2)).checkpoints == 4
+        assert store.list(other)[0].state["text"] == text
+        assert store.erase_user("ada").executions == [own]
+        left = {one for one in objects.rglob("*") if one.is_file()}
+        assert left < packs
+        assert len(store.list(other)) == 2
+        assert store.erase_user("bob").executions == [other]
+        assert not [one for one in objects.rglob("*") if one.is_file()]
 
 
 # Backups

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from benchmarks.savers.base import Adapter, Session
 from benchmarks.savers.files import LangcairnFiles
-from benchmarks.savers.memory import LangcairnMemory, OfficialMemory
+from benchmarks.savers.memory import (
+    EncryptedMemory,
+    LangcairnMemory,
+    OfficialMemory,
+    SignedMemory,
+)
 from benchmarks.savers.objects import LangcairnObjects
-from benchmarks.savers.postgres import LangcairnPostgres, OfficialPostgres
-from benchmarks.savers.sqlite import LangcairnSqlite, OfficialSqlite
+from benchmarks.savers.postgres import LangcairnPostgres, LeasedPostgres, OfficialPostgres
+from benchmarks.savers.sqlite import (
+    EncryptedSqlite,
+    LangcairnSqlite,
+    OfficialSqlite,
+    RetainingSqlite,
+    SignedSqlite,
+)
 from benchmarks.savers.valkey import LangcairnValkey, RawValkey
 
 ADAPTERS: dict[str, Adapter] = {
@@ -27,6 +38,12 @@ ADAPTERS: dict[str, Adapter] = {
         LangcairnValkey(),
         LangcairnFiles(),
         LangcairnObjects(),
+        RetainingSqlite(),
+        LeasedPostgres(),
+        EncryptedSqlite(),
+        SignedSqlite(),
+        EncryptedMemory(),
+        SignedMemory(),
     )
 }
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from benchmarks.servers import ServerName
 
 
+KEY = bytes(range(32))
+"""What encrypted and signed stores are measured with."""
+MAX_CHECKPOINTS = 10
+"""How many checkpoints a saver keeps that removes old ones."""
+
+
 class Session(ABC):
     """One open saver on an empty place of its own."""
 

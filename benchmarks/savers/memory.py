@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from langgraph.checkpoint.memory import InMemorySaver
 
-from benchmarks.savers.base import Adapter, Session
+from benchmarks.savers.base import KEY, Adapter, Session
 from langcairn import CheckpointSaver, MemoryCheckpointStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from langcairn.options import StoreOptions
 
 
 class _OfficialMemorySession(Session):
@@ -55,8 +57,8 @@ class OfficialMemory(Adapter):
 
 
 class _LangcairnMemorySession(Session):
-    def __init__(self) -> None:
-        self._store = MemoryCheckpointStore()
+    def __init__(self, options: StoreOptions) -> None:
+        self._store = MemoryCheckpointStore(**options)
         self.saver: CheckpointSaver = CheckpointSaver(self._store)
 
     def bytes_kept(self) -> int:
@@ -71,6 +73,17 @@ class _LangcairnMemorySession(Session):
 class LangcairnMemory(Adapter):
     name = "langcairn memory"
     persistent = False
+    options: ClassVar[StoreOptions] = {}
 
     def open(self, directory: Path) -> Session:  # noqa: ARG002 -- a memory saver needs no place
-        return _LangcairnMemorySession()
+        return _LangcairnMemorySession(self.options)
+
+
+class EncryptedMemory(LangcairnMemory):
+    name = "encrypted memory"
+    options: ClassVar[StoreOptions] = {"encryption": KEY, "encrypt_metadata": True}
+
+
+class SignedMemory(LangcairnMemory):
+    name = "signed memory"
+    options: ClassVar[StoreOptions] = {"signing_key": KEY}

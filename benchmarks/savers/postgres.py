@@ -14,6 +14,7 @@ from psycopg import sql
 
 from benchmarks.savers.base import Adapter, Session
 from benchmarks.servers import url_of
+from benchmarks.workloads import THREAD_ID
 from langcairn import CheckpointSaver
 
 if TYPE_CHECKING:
@@ -96,6 +97,25 @@ class LangcairnPostgres(_PostgresAdapter):
 
     def open(self, directory: Path) -> Session:
         return _LangcairnPostgresSession(directory)
+
+
+class _LeasedPostgresSession(_LangcairnPostgresSession):
+    """Holds a lease on the thread from beginning to end."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._lease = self.saver.store.lease(THREAD_ID).acquire()
+
+    def _close_saver(self) -> None:
+        self._lease.release()
+        super()._close_saver()
+
+
+class LeasedPostgres(_PostgresAdapter):
+    name = "leased postgres"
+
+    def open(self, directory: Path) -> Session:
+        return _LeasedPostgresSession(directory)
 
 
 def create_database() -> str:

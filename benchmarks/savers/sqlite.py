@@ -5,15 +5,20 @@ from __future__ import annotations
 import sqlite3
 from abc import abstractmethod
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from benchmarks.savers.base import Adapter, Session, files_size
-from langcairn import CheckpointSaver
+from benchmarks.savers.base import KEY, MAX_CHECKPOINTS, Adapter, Session, files_size
+from langcairn import CheckpointSaver, SqliteCheckpointStore
+from langcairn.langgraph.retaining_saver import RetainingSaver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from langcairn import CheckpointStore
+    from langcairn.options import StoreOptions
 
 DATABASE = "checkpoints.db"
 
@@ -58,17 +63,43 @@ class OfficialSqlite(Adapter):
 
 
 class _LangcairnSqliteSession(SqliteSession):
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        make: Callable[[CheckpointStore], CheckpointSaver],
+        options: StoreOptions,
+    ) -> None:
         super().__init__(directory)
-        self.saver: CheckpointSaver = CheckpointSaver(f"sqlite:///{directory / DATABASE}")
+        self.saver: CheckpointSaver = make(SqliteCheckpointStore(directory / DATABASE, **options))
 
     def _close_saver(self) -> None:
-        self.saver.close()
+        self.saver.store.close()
 
 
 class LangcairnSqlite(Adapter):
     name = "langcairn sqlite"
     persistent = True
+    options: ClassVar[StoreOptions] = {}
 
     def open(self, directory: Path) -> Session:
-        return _LangcairnSqliteSession(directory)
+        return _LangcairnSqliteSession(directory, self._saver, self.options)
+
+    def _saver(self, store: CheckpointStore) -> CheckpointSaver:
+        return CheckpointSaver(store)
+
+
+class EncryptedSqlite(LangcairnSqlite):
+    name = "encrypted sqlite"
+    options: ClassVar[StoreOptions] = {"encryption": KEY, "encrypt_metadata": True}
+
+
+class SignedSqlite(LangcairnSqlite):
+    name = "signed sqlite"
+    options: ClassVar[StoreOptions] = {"signing_key": KEY}
+
+
+class RetainingSqlite(LangcairnSqlite):
+    name = "retaining sqlite"
+
+    def _saver(self, store: CheckpointStore) -> CheckpointSaver:
+        return RetainingSaver(store, MAX_CHECKPOINTS)

@@ -26,6 +26,7 @@ class Settings:
 
     Attributes:
         store: URL of the store.
+        objects: URL of the object storage that older content moves to; None: none does.
         host: Address to listen on.
         port: Port to listen on; 0: one that the system chooses.
         tokens_file: File with a bearer token and its user on each line.
@@ -47,6 +48,7 @@ class Settings:
     """
 
     store: str
+    objects: str | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     tokens_file: Path | None = None
@@ -129,6 +131,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 variables: dict[str, tuple[str, Callable[[str], object]]] = {
     "store": ("LANGCAIRN_STORE", str),
+    "objects": ("SERVICE_OBJECTS", str),
     "host": ("SERVICE_HOST", str),
     "port": ("SERVICE_PORT", _count(0, 65535)),
     "tokens_file": ("SERVICE_TOKENS_FILE", cast("Callable[[str], object]", Path)),

@@ -67,7 +67,7 @@ class CairnStorage:
     """
 
     def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"objects": settings.objects}
         if settings.store.startswith(_SERVERS):
             options["deadline"] = settings.store_deadline
         self._store = open_store(settings.store, **options)

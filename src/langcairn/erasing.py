@@ -13,12 +13,12 @@ from langcairn.backends.base import (
     FoundCheckpoint,
     WriteRow,
 )
-from langcairn.errors import CorruptData, LeaseHeld, StoreUnavailable
+from langcairn.errors import CorruptData, LeaseHeld, StoreError, StoreUnavailable
 from langcairn.executions import Wanted, find_executions
 from langcairn.maintenance import clear
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from langcairn.operations import Codec, Operation
 
@@ -41,8 +41,16 @@ class ErasureReport:
     executions: list[str]
 
 
-def erase_user(codec: Codec, user_id: str) -> Operation[ErasureReport]:
+def erase_user(
+    codec: Codec, user_id: str, objects_left: Callable[[str], Operation[int]] | None = None
+) -> Operation[ErasureReport]:
     """Remove all executions whose `ThreadId` names a user, and see that nothing is left.
+
+    Args:
+        codec: Whose caches to keep right.
+        user_id: The user.
+        objects_left: Removes the objects of an execution, and returns how many are left; None: the
+            store has no object storage.
 
     Raises:
         LeaseHeld: Somebody has a lease on some of them; all others are erased.
@@ -57,6 +65,8 @@ def erase_user(codec: Codec, user_id: str) -> Operation[ErasureReport]:
         if not ids:
             remains = yield from _remains(sorted(erased))
             if remains is None:
+                if objects_left is not None:
+                    yield from _check_objects(sorted(erased), objects_left)
                 return ErasureReport(user_id, sorted(erased))
             if not (yield from find_executions(wanted, "", 1)):
                 raise CorruptData(
@@ -83,6 +93,26 @@ def erase_user(codec: Codec, user_id: str) -> Operation[ErasureReport]:
         f"executions of user {user_id!r} were written again {_ROUNDS} times while they were "
         "erased: stop what is running for this user, and call erase_user again"
     )
+
+
+def _check_objects(
+    execution_ids: Iterable[str], objects_left: Callable[[str], Operation[int]]
+) -> Operation[None]:
+    """Check that nothing is left in object storage."""
+    for id in execution_ids:
+        try:
+            left = yield from objects_left(id)
+        except StoreError as error:
+            error.add_note(
+                "the user is erased from the database, but perhaps not from object storage: "
+                "move_to_objects() removes there what nothing refers to"
+            )
+            raise
+        if left:
+            raise StoreUnavailable(
+                f"{left} objects of execution {id!r}, which was erased, are still in object "
+                "storage: move_to_objects() removes there what nothing refers to"
+            )
 
 
 def _remains(execution_ids: Iterable[str]) -> Operation[str | None]:

@@ -114,6 +114,10 @@ class DecryptionFailed(CorruptData):
     """What is stored can't be decrypted: another key, no encryption, damaged, forged or moved."""
 
 
+class TamperedData(DecryptionFailed):
+    """What is encrypted was damaged, forged or moved: its key is there, and doesn't open it."""
+
+
 class ForgedData(CorruptData):
     """What is stored is not signed with a key of this store, or not as it is now."""
 

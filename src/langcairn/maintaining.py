@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langcairn.erasing import ErasureReport
+    from langcairn.objects import TieredBackend
     from langcairn.operations import Codec, Operation
     from langcairn.upkeep import MaintenanceReport, Progress
 
@@ -43,6 +44,10 @@ class Maintainable(ABC):
     @abstractmethod
     async def arun(self, operation: Operation[T]) -> T:
         """Run an operation to its end without blocking the event loop."""
+
+    @abstractmethod
+    def tiered(self) -> TieredBackend | None:
+        """Return the backend that has the object storage; None if there is none."""
 
     def maintain(
         self,
@@ -150,11 +155,16 @@ class Maintainable(ABC):
             StoreUnavailable: They come again and again: something is still writing them.
             CorruptData: The storage has something of theirs although it was removed.
         """
-        return self.run(erasing.erase_user(self.codec, part_of(user_id, "user_id")))
+        return self.run(self._erasing(user_id))
 
     async def aerase_user(self, user_id: str | int | UUID) -> ErasureReport:
         """Do as `erase_user`."""
-        return await self.arun(erasing.erase_user(self.codec, part_of(user_id, "user_id")))
+        return await self.arun(self._erasing(user_id))
+
+    def _erasing(self, user_id: str | int | UUID) -> Operation[ErasureReport]:
+        tiered = self.tiered()
+        left = None if tiered is None else tiered.objects_left
+        return erasing.erase_user(self.codec, part_of(user_id, "user_id"), left)
 
     def _maintain(
         self,

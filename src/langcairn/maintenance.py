@@ -410,8 +410,7 @@ def live_chunks(
         CorruptData: A node is damaged, or a page isn't stored.
     """
     nodes = [*map(node_of, rows), *map(written_node, writes)]
-    content = content or Content(codec.format)
-    return (yield from open_pages(content, execution_id, nodes))
+    return (yield from open_pages(content or Content(codec.format), execution_id, nodes))
 
 
 def open_pages(

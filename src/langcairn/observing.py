@@ -38,7 +38,15 @@ he was overtaken by another writer, or he gave up waiting."""
 
 
 HOUSEKEEPING = frozenset(
-    {"erase_user", "execution_stats", "maintain", "monitor", "stats", "test_connection"}
+    {
+        "erase_user",
+        "execution_stats",
+        "maintain",
+        "monitor",
+        "move_to_objects",
+        "stats",
+        "test_connection",
+    }
 )
 """Operations on the store as a whole: how long they take says nothing about it."""
 

@@ -545,12 +545,17 @@ class CheckpointStore(Measurable, Maintainable, Closing):
     ) -> Operation[Moved]:
         if execution_id is not None:
             execution_id = valid_execution_id(execution_id)
-        backend: Any = self.backend
-        while not isinstance(backend, TieredBackend):
-            backend = getattr(backend, "inner", None)
-            if backend is None:
-                raise InvalidInput("this store has no object storage: open it with objects=…")
+        backend = self.tiered()
+        if backend is None:
+            raise InvalidInput("this store has no object storage: open it with objects=…")
         return backend.moving(self.codec.format, execution_id, progress)
+
+    def tiered(self) -> TieredBackend | None:
+        """Return the backend that has the object storage; None if there is none."""
+        backend: Any = self.backend
+        while backend is not None and not isinstance(backend, TieredBackend):
+            backend = getattr(backend, "inner", None)
+        return backend
 
     # Closing
 

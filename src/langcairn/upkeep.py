@@ -52,6 +52,7 @@ from langcairn.maintenance import (
     sweep,
     written_node,
 )
+from langcairn.objects.naming import RESERVED
 from langcairn.retention import Going, Retention, going, rule_for
 
 if TYPE_CHECKING:
@@ -210,6 +211,8 @@ def maintain(
         try:
             ids = yield from next_executions(after, _EXECUTIONS)
             for execution_id in ids:
+                if execution_id == RESERVED:
+                    continue  # it has no rows, but the name of the store in its object storage
                 if report.executions == limit or (
                     seconds is not None and time.monotonic() - begin >= seconds
                 ):

@@ -33,6 +33,8 @@ _NAMES = {
     "find": "get",
     "find_page": "list",
     "_round": "monitor",
+    "move_all": "move_to_objects",
+    "move_one": "move_to_objects",
     "find_executions": "executions",
 }
 """How operations are called in LangGraph's words; any other has the name of its generator."""

@@ -31,7 +31,7 @@ app = typer.Typer()
 
 Threads = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[THREAD]...", help="Thread ids.", autocompletion=complete_threads),
+    typer.Argument(metavar="THREAD", help="Thread ids.", autocompletion=complete_threads),
 ]
 Matching = Annotated[
     str, typer.Option("--matching", metavar="TEXT", help="All whose id has this, or fits * and ?.")

@@ -35,6 +35,7 @@ COMMANDS = {
     "restore": ("transfer", "Put what a backup holds into a store."),
     "migrate": ("transfer", "Copy from another store or saver."),
     "rotate-keys": ("transfer", "Encrypt everything with the newest key."),
+    "maintain": ("maintaining", "Remove what isn't to be kept, and what crashes have left."),
     "watch": ("watching", "Follow checkpoints as they are saved."),
     "view": ("viewing", "Show the store in the browser."),
     "advise": ("advising", "Measure stores here, and say which suits."),
@@ -64,7 +65,10 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"langcairn.cli.{COMMANDS[cmd_name][0]}")
-        return typer.main.get_group(module.app).commands[cmd_name]
+        command: Any = typer.main.get_group(module.app).commands[cmd_name]
+        command.rich_markup_mode = None  # as `program` has it
+        command.epilog = "--store, --json and others are those of all commands: langcairn --help."
+        return command
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ARG002 -- typer's
         """Write the list of commands without importing them."""

@@ -8,7 +8,8 @@ import typer
 from langchain_core.messages import BaseMessage
 from rich.text import Text
 
-from langcairn.cli.arguments import CheckpointName, Namespace, ThreadId
+from langcairn.cli.arguments import Namespace, ThreadId
+from langcairn.cli.completing import checkpoints
 from langcairn.cli.escaping import escaped
 from langcairn.cli.naming import LATEST, Thread, short_id
 from langcairn.cli.plain import plain
@@ -33,8 +34,10 @@ _LINE = 160  # [characters of a value that are shown]
 def diff(
     ctx: typer.Context,
     thread: ThreadId,
-    before: Annotated[str, CheckpointName.__metadata__[0]] = f"{LATEST}~1",
-    after: Annotated[str, CheckpointName.__metadata__[0]] = LATEST,
+    before: Annotated[
+        str, typer.Argument(help="A checkpoint, as for show.", autocompletion=checkpoints)
+    ] = f"{LATEST}~1",
+    after: Annotated[str, typer.Argument(help="Another one.", autocompletion=checkpoints)] = LATEST,
     other: Annotated[
         str, typer.Option("--other", metavar="THREAD", help="The thread of the second checkpoint.")
     ] = "",

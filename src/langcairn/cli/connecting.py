@@ -11,6 +11,8 @@ from psycopg.conninfo import make_conninfo
 from langcairn.backends.postgres.errors import translated
 from langcairn.backends.postgres.options import pool_settings
 
+__all__ = ["plain_url", "postgres", "translated"]
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -23,7 +23,7 @@ def stats(
     ctx: typer.Context,
     thread: Annotated[
         str,
-        typer.Argument(metavar="[THREAD]", help="Only this thread.", autocompletion=threads),
+        typer.Argument(metavar="THREAD", help="Only this thread.", autocompletion=threads),
     ] = "",
     logical: Annotated[
         bool,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from langcairn.cli.failing import NotThere
+from langcairn.cli.failing import FOUND_SOMETHING, NotThere
 
 app = typer.Typer()
 
@@ -46,5 +46,6 @@ def bench(ctx: typer.Context) -> None:
 
 
 def _run(words: list[str], directory: Path | None = None) -> int:
-    """Run a program on this terminal. Returns its exit code, which is one of `failing`'s."""
-    return min(abs(subprocess.run(words, cwd=directory, check=False).returncode), 1)  # noqa: S603 -- our own programs
+    """Run a program on this terminal. Returns an exit code: 2 for bad arguments, 1 for the rest."""
+    code = subprocess.run(words, cwd=directory, check=False).returncode  # noqa: S603 -- our own programs
+    return code if code in (0, 2) else FOUND_SOMETHING

@@ -27,7 +27,8 @@ LOCAL = ("memory", "sqlite", "file")
 """The kinds of stores that need no server."""
 
 _PATIENCE = 3.0  # [s] for a server to be reached
-_FOREIGN = ("langgraph-checkpoint", "LangGraphGo")
+_FOREIGN = ("was made by langgraph-checkpoint", "was made by LangGraphGo",
+            "tables of langgraph-checkpoint")  # fmt: skip
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Session:
         """Return what to do about an error, where its message doesn't say it."""
         if isinstance(error, UnsafeType) and "module is not loaded" in str(error):
             return "Name the module that has the type: langcairn --import MODULE …"
-        if isinstance(error, StoreMisconfigured) and any(make in str(error) for make in _FOREIGN):
+        if isinstance(error, StoreMisconfigured) and any(one in str(error) for one in _FOREIGN):
             return (
                 "To take its threads over into a new store: langcairn --store NEW_URL migrate "
                 f"'{self.place}'"

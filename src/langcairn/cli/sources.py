@@ -9,9 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from langcairn.cli.escaping import without_passwords
 from langcairn.cli.session import path_of, scheme_of
-from langcairn.errors import InvalidInput, StoreMisconfigured, StoreUnavailable
+from langcairn.errors import InvalidInput, StoreMisconfigured
 from langcairn.transfer import LangGraphGo
 
 if TYPE_CHECKING:
@@ -111,7 +110,19 @@ def _postgres_columns(url: str, table: str) -> set[str]:
 
 @contextmanager
 def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
-    """Open a saver of LangGraph's own."""
+    """Open a saver of LangGraph's own.
+
+    Raises:
+        InvalidInput: They aren't read from such a URL.
+        ImportError: The package isn't installed.
+        StoreMisconfigured: Its tables can't be read.
+        StoreUnavailable: The server can't be reached.
+    """
+    if scheme_of(url) not in _DATABASES:
+        raise InvalidInput(
+            f"{url!r}: savers of LangGraph's are read from sqlite:///… and postgresql://…; any "
+            "other can be read in Python (docs/migration.md)"
+        )
     make = "sqlite" if scheme_of(url) == "sqlite" else "postgres"
     try:
         module = import_module(f"langgraph.checkpoint.{make}")
@@ -121,16 +132,21 @@ def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
             f"pip install langgraph-checkpoint-{make}"
         ) from error
     if make == "sqlite":
-        with closing(_connect(_file_of(url))) as connection:
-            saver = module.SqliteSaver(connection)
-            saver.is_setup = True  # else it would write to the file
-            yield saver
+        try:
+            with closing(_connect(_file_of(url))) as connection:
+                saver = module.SqliteSaver(connection)
+                saver.is_setup = True  # else it would write to the file
+                yield saver
+        except sqlite3.Error as error:
+            raise StoreMisconfigured(
+                f"{url} can't be read as a file of langgraph-checkpoint-sqlite: {error}"
+            ) from error
         return
-    from langcairn.cli.connecting import plain_url  # noqa: PLC0415 -- as above
+    from langcairn.cli.connecting import plain_url, translated  # noqa: PLC0415 -- its driver may not be there
 
     driver = import_module("psycopg")
     try:
         with module.PostgresSaver.from_conn_string(plain_url(url)) as saver:
             yield saver
-    except driver.OperationalError as error:
-        raise StoreUnavailable(f"{without_passwords(url)} can't be reached: {error}") from error
+    except driver.Error as error:
+        raise translated(error) from error

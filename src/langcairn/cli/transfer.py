@@ -19,6 +19,7 @@ from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.printing import counted, size
 from langcairn.cli.session import read_options
 from langcairn.cli.sources import Kind, open_source
+from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -130,6 +131,20 @@ def restore(
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Take what is whole in a backup that is cut off.")
     ] = False,
+    backup_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="env:NAME|file:PATH",
+            help="Where the key of an encrypted backup is, if it isn't one of the store's.",
+        ),
+    ] = None,
+    trusted: Annotated[
+        bool,
+        typer.Option(
+            "--trusted",
+            help="Restore a backup that isn't encrypted or signed into a store that is.",
+        ),
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Put what a backup holds into a store.
@@ -149,6 +164,8 @@ def restore(
             existing=existing.value,
             parents=parent or None,
             salvage=salvage,
+            encryption=backup_key,
+            trusted=trusted,
             progress=show,
         )
     skipped = f"; left {report.skipped:,} as they were" if report.skipped else ""
@@ -179,6 +196,9 @@ def migrate(
     """
     session: Session = ctx.obj
     session.import_modules()
+    same = source == session.url and read_options(source_option or ()) == session.options
+    if same and kind in (Kind.AUTO, Kind.LANGCAIRN):
+        raise InvalidInput("source and target are the same store")
     with ExitStack() as stack:
         origin = stack.enter_context(
             open_source(session, source, kind, read_options(source_option or ()))

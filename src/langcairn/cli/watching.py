@@ -37,7 +37,7 @@ def watch(
     ctx: typer.Context,
     thread: Annotated[
         str,
-        typer.Argument(metavar="[THREAD]", help="Only this thread.", autocompletion=threads),
+        typer.Argument(metavar="THREAD", help="Only this thread.", autocompletion=threads),
     ] = "",
     every: Annotated[float, typer.Option(min=0.05, help="How often to look [s].")] = 1.0,
     count: Annotated[

@@ -110,9 +110,12 @@ class ChunkFormat:
 
     def namer(self, execution_id: str) -> Callable[[Payload], ChunkId]:
         """Return what gives the content of an execution its ids."""
-        if self._secret is None:
-            return chunk_id
-        return partial(chunk_id, key=self._secret(execution_id))
+        key = self.id_key(execution_id)
+        return partial(chunk_id, key=key) if key else chunk_id
+
+    def id_key(self, execution_id: str) -> bytes:
+        """Return the key of an execution's ids; nothing if they are made without."""
+        return b"" if self._secret is None else self._secret(execution_id)
 
     def seal(self, payload: Payload) -> bytes:
         """Return the bytes to store for this content."""

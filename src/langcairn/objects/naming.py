@@ -10,13 +10,22 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from langcairn.backends.base import ChunkId, Commit, FetchChunks, FindExecutions
+from langcairn.backends.base import (
+    ChunkId,
+    Commit,
+    FetchChunks,
+    FindExecutions,
+    Survey,
+    Surveyed,
+)
 from langcairn.errors import CorruptData
 from langcairn.objects.packs import STORE_BYTES
 from langcairn.objects.requests import Below
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from langcairn.backends.measures import Measure, Measured, MeasureExecutions, Stored
 
 # No thread is called so: it begins with a control character.
 RESERVED = "\x01langcairn objects"
@@ -54,4 +63,34 @@ def find_executions(find: FindExecutions) -> Generator[Any, Any, list[str]]:
         if find.limit is not None:
             found = yield Below(find._replace(limit=find.limit + 1))
         found = [id for id in found if id != RESERVED][: find.limit]
+    return found
+
+
+def survey(request: Survey) -> Generator[Any, Any, Surveyed]:
+    """Say what there is by name, but not the reserved execution."""
+    found: Surveyed = yield Below(request)
+    return found._replace(executions=[id for id in found.executions if id != RESERVED])
+
+
+def measure(request: Measure) -> Generator[Any, Any, Measured]:
+    """Measure the database, but don't count the reserved execution."""
+    measured: Measured = yield Below(request)
+    if (yield from known_name()) is None:
+        return measured
+    stored = measured.stored
+    return measured._replace(
+        executions=max(measured.executions - 1, 0),
+        stored=stored._replace(chunks=max(stored.chunks - 1, 0)),
+    )
+
+
+def measure_executions(
+    request: MeasureExecutions,
+) -> Generator[Any, Any, list[tuple[str, Stored]]]:
+    """Measure executions in the database, but not the reserved one."""
+    found: list[tuple[str, Stored]] = yield Below(request)
+    if any(id == RESERVED for id, _ in found):
+        if request.limit is not None:
+            found = yield Below(request._replace(limit=request.limit + 1))
+        found = [one for one in found if one[0] != RESERVED][: request.limit]
     return found

@@ -6,20 +6,21 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import FindExecutions
-from langcairn.errors import CorruptData, StoreError
+from langcairn.errors import Conflict, CorruptData, StoreError
 from langcairn.objects.moving import Moved, Overtaken, Place, move
 from langcairn.objects.naming import known_name, make_name
 from langcairn.objects.packs import folder
-from langcairn.objects.requests import ListFolders
+from langcairn.objects.requests import ListFolders, ListObjects
 from langcairn.objects.sweeping import sweep, sweep_stray
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator
     from datetime import datetime
 
-    from langcairn.backends.base import ChunkId
+    from langcairn.backends.base import ChunkId, Clear
     from langcairn.codec.chunks import ChunkFormat
     from langcairn.objects.reading import Recent
+    from langcairn.objects.requests import StoredObject
     from langcairn.objects.settings import ObjectStorage
 
 _logger = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def _one(
         done, _ = yield from move(settings, format, at)
         if packed or done.packs:
             done = done.plus((yield from sweep(settings, at)))
-    except Overtaken:
+    except (Overtaken, Conflict):
+        # Cleaned up meanwhile, or there is something to remove and another one has the lease.
         return done._replace(executions=1)
     except CorruptData as error:
         _logger.warning("execution %r can't be moved to objects: %s", at.execution_id, error)
@@ -107,17 +109,34 @@ def move_touched(
     return rest
 
 
+def objects_left(
+    settings: ObjectStorage, where: str, execution_id: str
+) -> Generator[Any, Any, int]:
+    """Remove all objects of an execution that was cleared. Returns how many are left."""
+    store = yield from known_name()
+    if store is None:
+        return 0
+    place = folder(store, execution_id)
+    listed: list[StoredObject] = yield ListObjects(place)
+    if listed:
+        yield from sweep(settings, Place(where, store, execution_id), leave=False, merge=False)
+        listed = yield ListObjects(place)
+    return len(listed)
+
+
 def clear_objects(
-    settings: ObjectStorage, where: str, execution_id: str, recent: Recent | None
+    settings: ObjectStorage, where: str, clear: Clear, recent: Recent | None
 ) -> Generator[Any, Any, None]:
     """Remove the packs of an execution that was cleared, as far as that can be done now."""
+    execution_id = clear.execution_id
     try:
         store = yield from known_name()
         if store is not None:
             if recent is not None:
                 recent.forget(folder(store, execution_id))
-            yield from sweep(settings, Place(where, store, execution_id), leave=False, merge=False)
-    except (StoreError, CorruptData) as error:
+            at = Place(where, store, execution_id)
+            yield from sweep(settings, at, leave=False, merge=False, fence=clear.fence)
+    except (StoreError, CorruptData, Conflict) as error:
         # What was asked for is done; what nothing refers to is found by the next sweep.
         _logger.warning(
             "objects of %r, which was cleared, are still there until the next sweep: %s",

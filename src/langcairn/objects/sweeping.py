@@ -48,7 +48,12 @@ _Links = dict[str, dict[ChunkId, Pointer]]
 
 
 def sweep(
-    settings: ObjectStorage, at: Place, *, leave: bool = True, merge: bool = True
+    settings: ObjectStorage,
+    at: Place,
+    *,
+    leave: bool = True,
+    merge: bool = True,
+    fence: int | None = None,
 ) -> Generator[Any, Any, Moved]:
     """Remove an execution's packs that nothing refers to; merge small and half empty ones.
 
@@ -57,8 +62,10 @@ def sweep(
         at: The execution.
         leave: Whether to leave young objects alone, that may belong to a move under way.
         merge: Whether to merge.
+        fence: The token of the caller's lease, if it isn't added to his requests anyway.
 
     Raises:
+        LeaseHeld: Another one has a lease, so nothing may be removed now.
         CorruptData: A pointer is damaged, so nothing can be said. Nothing was removed.
     """
     newest: list[FoundCheckpoint] = []
@@ -81,7 +88,7 @@ def sweep(
         for one in listed
         if one.path not in links and (not leave or one.modified <= latest)
     ]
-    removed = yield from _remove(at, [*unlinked, *left])
+    removed = yield from _remove(at, [*unlinked, *left], fence)
     return done._replace(removed=removed)
 
 
@@ -97,11 +104,12 @@ def _links(at: Place) -> Generator[Any, Any, _Links]:
     return links
 
 
-def _remove(at: Place, candidates: Sequence[str]) -> Generator[Any, Any, int]:
+def _remove(at: Place, candidates: Sequence[str], fence: int | None) -> Generator[Any, Any, int]:
     """Delete the objects among some listed ones that nothing refers to, nor ever will."""
     if not candidates:
         return 0
-    epoch: int | None = yield Below(Remove(at.execution_id, ()))
+    # Not below what adds tokens of leases to requests.
+    epoch: int | None = yield Remove(at.execution_id, (), fence)
     links: _Links = {}
     if epoch is not None:
         links = yield from _links(at)

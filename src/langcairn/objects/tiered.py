@@ -6,10 +6,25 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from typing_extensions import override
 
-from langcairn.backends.base import Backend, Clear, Commit, FetchChunks, FindExecutions, Transaction
+from langcairn.backends.base import (
+    Backend,
+    Clear,
+    Commit,
+    FetchChunks,
+    FindExecutions,
+    Survey,
+    Transaction,
+)
+from langcairn.backends.measures import Measure, MeasureExecutions
 from langcairn.objects.background import Background
-from langcairn.objects.naming import find_executions
-from langcairn.objects.operations import clear_objects, move_all, move_one, move_touched
+from langcairn.objects.naming import find_executions, measure, measure_executions, survey
+from langcairn.objects.operations import (
+    clear_objects,
+    move_all,
+    move_one,
+    move_touched,
+    objects_left,
+)
 from langcairn.objects.reading import Recent, fetch
 from langcairn.objects.requests import Below, ObjectRequest
 from langcairn.objects.transport import open_objects
@@ -58,6 +73,9 @@ class TieredBackend(Backend):
         self._operations: dict[type, Callable[[Any], Generator[Any, Any, object]]] = {
             FetchChunks: lambda request: fetch(self.objects.name, request, self._recent),
             FindExecutions: find_executions,
+            Survey: survey,
+            Measure: measure,
+            MeasureExecutions: measure_executions,
             Clear: self._clear,
         }
 
@@ -68,7 +86,7 @@ class TieredBackend(Backend):
         operation = self._operations.get(type(request))
         if operation is not None:
             return run(self._step, operation(request))[0]
-        self._note(_commits_in(request))
+        self._note_in(request)
         return self._step(request)
 
     @override
@@ -76,7 +94,7 @@ class TieredBackend(Backend):
         operation = self._operations.get(type(request))
         if operation is not None:
             return (await arun(self._astep, operation(request)))[0]
-        self._note(_commits_in(request))
+        self._note_in(request)
         return await self._astep(request)
 
     @override
@@ -96,9 +114,26 @@ class TieredBackend(Backend):
 
     def _clear(self, clear: Clear) -> Generator[Any, Any, bool]:
         existed: bool = yield Below(clear)
-        where, id = self.objects.name, clear.execution_id
-        yield from clear_objects(self.settings, where, id, self._recent)
+        if clear.only_empty and not existed:
+            return False  # it is in use
+        yield from clear_objects(self.settings, self.objects.name, clear, self._recent)
         return existed
+
+    def objects_left(self, execution_id: str) -> Generator[Any, Any, int]:
+        """Return the operation that removes all objects of an execution that was cleared.
+
+        Its result is how many are left. It is to be run on what stands before this backend.
+        """
+        return objects_left(self.settings, self.objects.name, execution_id)
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.inner.name
+
+    @override
+    def load(self) -> Load:
+        return self.inner.load()
 
     # Moving
 
@@ -148,21 +183,18 @@ class TieredBackend(Backend):
 
         self._background = Background(interval, top.execute, work)
 
+    def _note_in(self, request: Request) -> None:
+        if type(request) is Commit:
+            self._note([request])
+        elif type(request) is Transaction:
+            self._note(request.commits)
+
     def _note(self, commits: Sequence[Commit]) -> None:
         if self._background is not None:
             for commit in commits:
                 if commit.checkpoints or commit.chunks:
                     large = [id for id, data in commit.chunks if len(data) >= self.settings.larger]
                     self._background.note(commit.execution_id, large)
-
-    @property
-    @override
-    def name(self) -> str:
-        return self.inner.name
-
-    @override
-    def load(self) -> Load:
-        return self.inner.load()
 
     # Closing
 
@@ -179,12 +211,6 @@ class TieredBackend(Backend):
             await self._background.aclose()
         self.objects.close()
         await self.inner.aclose()
-
-
-def _commits_in(request: Request) -> Sequence[Commit]:
-    if type(request) is Transaction:
-        return request.commits
-    return [request] if type(request) is Commit else ()
 
 
 def _below(request: object) -> Request:

@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from langcairn.codec.chunks import ENVELOPE
 from langcairn.codec.nodes import MARK
-from langcairn.errors import DecryptionFailed, InvalidInput
+from langcairn.errors import DecryptionFailed, InvalidInput, TamperedData
 from langcairn.security.keys import ID_BYTES
 from langcairn.security.standing_before import StandingBefore
 
@@ -162,7 +162,7 @@ class EncryptedBackend(StandingBefore):
         try:
             return cipher.decrypt(nonce, envelope[_BODY_AT:], head + ormsgpack.packb(place))
         except (InvalidTag, ValueError) as error:
-            raise DecryptionFailed(
+            raise TamperedData(
                 f"{what} can't be decrypted: it was damaged, forged, or moved from another place"
             ) from error
 

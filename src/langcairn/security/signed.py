@@ -48,11 +48,11 @@ class SignedBackend(StandingBefore):
 
     def __init__(self, inner: Backend, keys: Keys) -> None:
         super().__init__(inner)
-        self._keys = read_keys(keys)
+        self.keys = read_keys(keys)
 
     @override
     def seal_row(self, row: CheckpointRow) -> CheckpointRow:
-        signature = _signature(self._keys[0], row)
+        signature = _signature(self.keys[0], row)
         rest = b"" if row.graph == b"{}" else b","
         return row._replace(graph=_HEAD + signature + b'"]' + rest + row.graph[1:])
 
@@ -66,7 +66,7 @@ class SignedBackend(StandingBefore):
 
     @override
     def seal_write(self, write: WriteRow) -> WriteRow:
-        signature = _signature(self._keys[0], write)
+        signature = _signature(self.keys[0], write)
         return write._replace(value=_HEAD + signature + b'",' + write.value + b"]}")
 
     @override
@@ -81,7 +81,7 @@ class SignedBackend(StandingBefore):
         if signature is None:
             raise ForgedData(f"{what} is not signed, though everything in this store should be")
         try:
-            if any(hmac.compare_digest(signature, _signature(key, row)) for key in self._keys):
+            if any(hmac.compare_digest(signature, _signature(key, row)) for key in self.keys):
                 return
         except orjson.JSONDecodeError:
             pass  # damaged, then

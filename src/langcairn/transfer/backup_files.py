@@ -9,7 +9,15 @@ from bisect import bisect_right
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
-from langcairn.errors import CairnError, CorruptData, StoreError, StoreFull, StoreMisconfigured
+from langcairn.errors import (
+    CairnError,
+    CorruptData,
+    DecryptionFailed,
+    ForgedData,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+)
 from langcairn.transfer.backup_format import (
     CHECK_BYTES,
     FRAME_HEADER_BYTES,
@@ -33,13 +41,16 @@ from langcairn.transfer.backup_format import (
     parse_trailer,
     parse_write,
 )
+from langcairn.transfer.protection import PLAIN, Keychain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from langcairn.backends.base import CheckpointRow, WriteRow
+    from langcairn.transfer.protection import Protection
 
+_NO_KEYS = Keychain()
 _PAGE = 1000  # [entries in a page of the index]
 _WINDOW = 1 << 20  # [bytes searched at a time for the next whole frame]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -66,7 +77,7 @@ def translated(path: Path) -> Iterator[None]:
 class BackupWriter:
     """Writes a backup beside its place, and moves it there when it is complete and synced."""
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, keychain: Keychain = _NO_KEYS) -> None:
         self.path = path
         self.id = secrets.token_bytes(ID_BYTES)
         self._unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
@@ -75,6 +86,7 @@ class BackupWriter:
         self._pages: list[tuple[int, str]] = []
         self._executions = self._checkpoints = self._writes = 0
         self._header = header
+        self._protection = keychain.protection(header, self.id, str(path))
         self._file: BinaryIO | None = None
 
     def begin(self) -> None:
@@ -89,7 +101,7 @@ class BackupWriter:
                 raise StoreMisconfigured(f"{self.path} is a directory; name a file")
             self._file = self._unfinished.open("xb")
         self._write(pack_prefix(self.id))
-        self.add(Kind.HEADER, tuple(self._header))
+        self._write(pack_frame(self.id, self._at, Kind.HEADER, tuple(self._header)))
 
     @property
     def size(self) -> int:
@@ -114,7 +126,7 @@ class BackupWriter:
             StoreFull: There is no room left.
         """
         start = self._at
-        self._write(pack_frame(self.id, start, kind, content))
+        self._write(pack_frame(self.id, start, kind, content, self._protection))
         return start
 
     def enter(self, entry: Entry) -> None:
@@ -175,21 +187,26 @@ class BackupFile:
 
     Args:
         path: The file.
+        keychain: The keys for what is encrypted or signed.
 
     Raises:
         StoreMisconfigured: There is no such file, or a later version wrote it.
         InvalidInput: It is no backup.
         CorruptData: Its beginning is damaged.
+        DecryptionFailed: It is encrypted, with a key that isn't given, or was forged.
+        ForgedData: It is signed, with a key that isn't given, or was forged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keychain: Keychain = _NO_KEYS) -> None:
         self.path = path
         with translated(path):
             self._file: BinaryIO = path.open("rb")
         try:
             self.id = parse_prefix(self._read(0, PREFIX_BYTES), str(path))
             self._size = self._file.seek(0, os.SEEK_END)
+            self._protection: Protection = PLAIN  # as of the header itself
             self.header = self._header()
+            self._protection = keychain.protection(self.header, self.id, str(path))
             self.close_frame, self.damage = self._find_close()
         except BaseException:
             self._file.close()
@@ -224,8 +241,15 @@ class BackupFile:
         return parse_frame_header(self.id, start, self._read(start, FRAME_HEADER_BYTES))
 
     def payload(self, frame: Frame) -> Any | None:
-        """Return what a frame holds; None if it is damaged."""
-        return parse_payload(self.id, frame, self._read(frame.payload_at, frame.size + CHECK_BYTES))
+        """Return what a frame holds; None if it is damaged or forged."""
+        try:
+            return self._authentic(frame)
+        except (DecryptionFailed, ForgedData):
+            return None
+
+    def _authentic(self, frame: Frame) -> Any | None:
+        data = self._read(frame.payload_at, frame.size + CHECK_BYTES)
+        return parse_payload(self.id, frame, data, self._protection)
 
     def frames(self, start: int) -> Iterator[Frame | None]:
         """Yield the frames from a place on; None where something between them is damaged."""
@@ -260,7 +284,7 @@ class BackupFile:
         close_at = parse_trailer(self.id, start, self._read(start, TRAILER_BYTES))
         if close_at is not None:
             frame = self._frame_at(close_at)
-            content = None if frame is None else self.payload(frame)
+            content = None if frame is None else self._authentic(frame)
             if content is None:
                 return Close([], 0, 0, 0), ["its last frame is damaged"]
             return _close(content), []

@@ -17,10 +17,12 @@ import zstandard
 
 from langcairn.backends.base import CheckpointRow, WriteRow
 from langcairn.errors import CorruptData, InvalidInput, StoreMisconfigured
+from langcairn.transfer.protection import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langcairn.transfer.protection import Protection
     from langcairn.transfer.reading import Snapshot
 
 VERSION = 1
@@ -80,6 +82,10 @@ class Header(NamedTuple):
     """The name of that file."""
     created: int
     """When [microseconds since 1970]."""
+    protection: str = ""
+    """``"encrypted"`` or ``"signed"``; empty if the payloads stand as they are."""
+    key: bytes = b""
+    """The id of the key for that."""
 
 
 class Entry(NamedTuple):
@@ -166,12 +172,15 @@ def parse_prefix(data: bytes, name: str) -> bytes:
     return data[_PREFIX.size : PREFIX_BYTES]
 
 
-def pack_frame(id: bytes, start: int, kind: Kind, content: object) -> bytes:
+def pack_frame(
+    id: bytes, start: int, kind: Kind, content: object, protection: Protection = PLAIN
+) -> bytes:
     """Return a frame for a place in a backup; its content is packed as msgpack."""
     payload = ormsgpack.packb(content)
     packed = zstandard.ZstdCompressor(level=_LEVEL).compress(payload)
     packing = _ZSTD if len(packed) < len(payload) else _RAW
     payload = packed if packing == _ZSTD else payload
+    payload = protection.seal(_place(start, kind, packing), payload)
     head = _FRAME.pack(MARK, kind, packing, len(payload), b"")[:8]
     at = start + FRAME_HEADER_BYTES
     return b"".join((head, _placed(id, start, head), payload, _placed(id, at, payload)))
@@ -187,11 +196,19 @@ def parse_frame_header(id: bytes, start: int, data: bytes) -> Frame | None:
     return Frame(kind, packing, start, size)
 
 
-def parse_payload(id: bytes, frame: Frame, data: bytes) -> Any | None:
-    """Return what a frame holds, from its payload and check; None if they are damaged."""
+def parse_payload(
+    id: bytes, frame: Frame, data: bytes, protection: Protection = PLAIN
+) -> Any | None:
+    """Return what a frame holds, from its payload and check; None if they are damaged.
+
+    Raises:
+        DecryptionFailed: It is encrypted and was forged.
+        ForgedData: It is signed and was forged.
+    """
     payload = data[: frame.size]
     if data[frame.size :] != _placed(id, frame.payload_at, payload):
         return None
+    payload = protection.open(_place(frame.start, frame.kind, frame.packing), payload)
     try:
         if frame.packing == _ZSTD:
             if not 0 <= zstandard.frame_content_size(payload) <= _LARGEST_PAYLOAD:
@@ -200,6 +217,10 @@ def parse_payload(id: bytes, frame: Frame, data: bytes) -> Any | None:
         return ormsgpack.unpackb(payload)
     except (zstandard.ZstdError, ValueError):
         return None  # it was made wrong, which no check of its bytes can tell
+
+
+def _place(start: int, kind: int, packing: int) -> bytes:
+    return struct.pack("<QBB", start, kind, packing)
 
 
 def pack_trailer(id: bytes, start: int, close_at: int) -> bytes:

@@ -16,6 +16,7 @@ from langcairn.records import valid_execution_id
 from langcairn.transfer.backup_files import BackupWriter
 from langcairn.transfer.backup_format import Ending, Entry, Header, Kind, Part, digest_of, pack_row
 from langcairn.transfer.chain import Chain
+from langcairn.transfer.protection import Keychain
 from langcairn.transfer.reading import (
     Batches,
     Snapshot,
@@ -67,6 +68,9 @@ def backup(
 ) -> BackupReport:
     """Write what a store holds into one file, while it is used.
 
+    A backup of an encrypted store is encrypted, that of a signed one signed, with the key for what
+    is new.
+
     Each execution is as of one moment, different ones are as of different moments. The file takes
     the place of what was at ``path`` when it is complete and synced. What is damaged is reported;
     all else is in the backup, and the damaged too, as far as it could be read.
@@ -114,15 +118,21 @@ def backup_steps(
         raise InvalidInput("since= and executions= don't go together: back up all that changed")
     if since is not None and Path(since).absolute() == place:
         raise InvalidInput(f"{place} can't take the place of the backup that it builds on")
-    chain = None if since is None else Chain(Path(since).absolute())
+    keychain = Keychain.of(store)
+    chain = None if since is None else Chain(Path(since).absolute(), keychain)
     try:
         if chain is not None:
             yield Work(chain.open)
+            if chain.newest.header.protection != keychain.protects:
+                raise InvalidInput(
+                    f"{since} is a backup of a store that is protected otherwise; make one "
+                    "without since="
+                )
         total = len(chosen) if chosen is not None else (yield from count_executions(store))
-        header = Header(b"", "", time.time_ns() // 1000)
+        header = Header(b"", "", time.time_ns() // 1000, keychain.protects, keychain.key)
         if chain is not None:
             header = header._replace(parent=chain.newest.id, parent_name=chain.newest.path.name)
-        writer = BackupWriter(place, header)
+        writer = BackupWriter(place, header, keychain)
         try:
             yield Work(writer.begin)
             report = BackupReport()
@@ -278,7 +288,7 @@ class _Job:
             self.report.chunks += len(batch)
             self.report.bytes += sum(map(len, batch.values()))
             bad.update(damage_in(self.store.codec.format, batch))
-        bad.update({id: f"chunk {id} is not stored" for id in batches.missing if id in live})
+        bad.update({id: what for id, what in batches.bad.items() if id in live})
         if bad:
             yield from self._refuse_if_changed(snapshot)
             snapshot.findings.extend(blame(snapshot.execution_id, sound, bad, walked.pages))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from langcairn.errors import CorruptData, InvalidInput
+from langcairn.errors import CorruptData, ForgedData, InvalidInput
 from langcairn.transfer.backup_files import BackupFile
 from langcairn.transfer.backup_format import Part
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langcairn.transfer.backup_format import Entry
+    from langcairn.transfer.protection import Keychain
 
 
 class Chain:
@@ -21,14 +22,21 @@ class Chain:
 
     Args:
         path: The backup.
+        keychain: The keys for what is encrypted or signed.
         parents: Where to look for those that it builds on; None: beside it, by their names.
         salvage: Take a backup that is cut off for what it is.
     """
 
     def __init__(
-        self, path: Path, parents: Sequence[Path] | None = None, *, salvage: bool = False
+        self,
+        path: Path,
+        keychain: Keychain,
+        parents: Sequence[Path] | None = None,
+        *,
+        salvage: bool = False,
     ) -> None:
         self._path = path
+        self._keychain = keychain
         self._parents = parents
         self._salvage = salvage
         self._stack = ExitStack()
@@ -41,13 +49,15 @@ class Chain:
             InvalidInput: A parent isn't the one that was built on, or isn't there.
             CorruptData: A backup is cut off, or its beginning is damaged.
             StoreMisconfigured: There is no such file, or a later version wrote it.
+            DecryptionFailed: A backup is encrypted, and its key isn't given.
+            ForgedData: A backup can't be what was built on, or is signed with another key.
         """
         parents = self._parents
         with ExitStack() as stack:
             file = self._open(stack, self._path, salvage=self._salvage)
             given: dict[bytes, Path] = {}
             for parent in parents or ():
-                given[stack.enter_context(BackupFile(parent)).id] = parent
+                given[stack.enter_context(BackupFile(parent, self._keychain)).id] = parent
             while file.header.parent:
                 wanted = file.header.parent
                 if parents is None:
@@ -64,7 +74,13 @@ class Chain:
             self._stack = stack.pop_all()
 
     def _open(self, stack: ExitStack, path: Path, *, salvage: bool) -> BackupFile:
-        file = stack.enter_context(BackupFile(path))
+        file = stack.enter_context(BackupFile(path, self._keychain))
+        if self.files and file.header.protection != self.newest.header.protection:
+            # Anyone could put a plain file into the place of an encrypted one.
+            raise ForgedData(
+                f"{path} is not {self.newest.header.protection or 'plain'}, as the backup is that "
+                "builds on it"
+            )
         if file.close_frame is None and not salvage:
             raise CorruptData(
                 f"{path} is cut off: it was not completed, or its end is lost. With salvage=True, "

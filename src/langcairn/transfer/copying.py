@@ -6,24 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from langcairn.checks import checked_graph, checked_write, with_check, write_with_check
+from langcairn.codec.reader import parse
+from langcairn.codec.renaming import Renamer
+from langcairn.errors import CorruptData, InvalidInput
 from langcairn.transfer.placing import Rows, place
 from langcairn.transfer.reading import Batches, bytes_of, check_rows, read_execution, walk
 from langcairn.transfer.references import blame, unharmed
 from langcairn.transfer.reports import Finding
 
 if TYPE_CHECKING:
-    from langcairn.backends.base import CheckpointRow
+    from langcairn.backends.base import CheckpointRow, ChunkId
     from langcairn.store import CheckpointStore
     from langcairn.transfer.moving import MigrationReport
-    from langcairn.transfer.placing import Source
-    from langcairn.transfer.reading import Snapshot
+    from langcairn.transfer.reading import Snapshot, Sound, Walked
     from langcairn.transfer.running import Steps
 
 _EMPTY = b"{}"
 
 
 def copy_execution(
-    source: CheckpointStore, target: CheckpointStore, execution_id: str, report: MigrationReport
+    source: CheckpointStore,
+    target: CheckpointStore,
+    execution_id: str,
+    report: MigrationReport,
+    *,
+    replace: bool = False,
 ) -> Steps[int | None]:
     """Copy what is sound of an execution, and compare the rows in the target with it.
 
@@ -33,42 +41,40 @@ def copy_execution(
     sound = check_rows(snapshot)
     nodes = [node for part in (sound.rows, sound.writes) for _, nodes in part for node in nodes]
     walked = yield from walk(source, execution_id, nodes)
-    copies: list[Batches] = []
+    copies: list[_Copy] = []
 
-    def chunks() -> Source:
-        copies.append(Batches(source, execution_id, sorted(walked.live)))
+    def chunks() -> _Copy:
+        kind = _Copy if _same_ids(source, target, execution_id) else _RenamedCopy
+        snapshot.findings[:] = before
+        copies.append(kind(source, target, snapshot, sound, walked))
         return copies[-1]
 
     def rows() -> Steps[Rows]:
-        yield from ()
-        missing = {id: f"chunk {id} is not stored" for id in copies[-1].missing}
-        bad = {**missing, **walked.bad}
-        found = snapshot.findings
-        found[:] = [finding for finding in found if finding not in blamed]
-        blamed[:] = blame(execution_id, sound, bad, walked.pages)
-        found += blamed
-        return Rows(*unharmed(sound, bad, walked.pages))
+        return copies[-1].rows()
 
-    blamed: list[Finding] = []
+    before = list(snapshot.findings)
     there = yield from read_execution(target, execution_id)
     stored = _by_key(there)
     wanted = _by_key(snapshot)
-    if wanted and wanted.items() <= stored.items() and not snapshot.findings:
+    if wanted and wanted.items() <= stored.items() and not snapshot.findings and not replace:
         # The target's chunks are looked at by whoever asked for the copy.
         report.skipped += len(snapshot.rows)
         report.compared += len(snapshot.rows)
     else:
-        placed = yield from place(target, execution_id, chunks, rows, replace=False)
-        there = yield from read_execution(target, execution_id)
+        placed = yield from place(target, execution_id, chunks, rows, replace=replace)
         wanted = _by_key(snapshot._replace(rows=placed.checkpoints, writes=placed.writes))
-        stored = _by_key(there)
+        there = yield from read_execution(target, execution_id)
+        now = _by_key(there)
         for key in wanted:
-            if stored.get(key) != wanted[key]:
+            if now.get(key) != wanted[key]:
                 what = "the target has another row, or none, in place of it"
                 snapshot.findings.append(
                     Finding(execution_id, key[0], key[1], what, "this checkpoint", repairable=False)
                 )
-        report.checkpoints += len(placed.checkpoints)
+        known = sum(stored.get((row.namespace, row.id)) == wanted[row.namespace, row.id]
+                    for row in placed.checkpoints)  # fmt: skip
+        report.skipped += known
+        report.checkpoints += len(placed.checkpoints) - known
         report.writes += len(placed.writes)
         report.chunks += len(walked.live)
         report.compared += len(placed.checkpoints)
@@ -77,6 +83,115 @@ def copy_execution(
     report.bytes += size
     report.findings += snapshot.findings
     return size if copies else None
+
+
+def _same_ids(source: CheckpointStore, target: CheckpointStore, execution_id: str) -> bool:
+    formats = source.codec.format, target.codec.format
+    return formats[0].id_key(execution_id) == formats[1].id_key(execution_id)
+
+
+class _Copy:
+    """The chunks of an execution, and then the rows that refer to no bad one."""
+
+    def __init__(
+        self,
+        source: CheckpointStore,
+        target: CheckpointStore,
+        snapshot: Snapshot,
+        sound: Sound,
+        walked: Walked,
+    ) -> None:
+        self._batches = Batches(source, snapshot.execution_id, sorted(walked.live))
+        self.source = source
+        self.target = target
+        self.snapshot = snapshot
+        self.sound = sound
+        self.walked = walked
+
+    @property
+    def bad(self) -> dict[ChunkId, str]:
+        """Chunks that couldn't be read, and what is wrong with each."""
+        return self._batches.bad
+
+    @property
+    def size(self) -> int:
+        """Bytes of chunks that were read."""
+        return self._batches.size
+
+    def next(self) -> Steps[dict[ChunkId, bytes]]:
+        """Return the next chunks; an empty dict at the end."""
+        return (yield from self._batches.next())
+
+    def rows(self) -> Steps[Rows]:
+        """Return the rows that can be read, once all chunks were."""
+        yield from ()
+        bad = {**self.bad, **self.walked.bad}
+        pages = self.walked.pages
+        self.snapshot.findings.extend(blame(self.snapshot.execution_id, self.sound, bad, pages))
+        return Rows(*unharmed(self.sound, bad, pages))
+
+
+class _RenamedCopy(_Copy):
+    """The same under the ids that the target gives."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._source_format, self._format = self.source.codec.format, self.target.codec.format
+        self._name = self._format.namer(self.snapshot.execution_id)
+        self._ids: dict[ChunkId, ChunkId] = {}
+        self._rows: Rows | None = None
+
+    def next(self) -> Steps[dict[ChunkId, bytes]]:
+        """Return the next values, then all pages; an empty dict at the end."""
+        while batch := (yield from super().next()):
+            if renamed := self._renamed(batch):
+                return renamed
+        if self._rows is not None:
+            return {}
+        renamer = Renamer(self.walked.pages, self._ids, self._name)
+        rows = yield from super().rows()
+        try:
+            self._rows = _renamed(rows, renamer)
+        except CorruptData as error:
+            # No damage of the target's.
+            raise InvalidInput(f"the source holds a forged checkpoint: {error}") from error
+        return {id: self._format.seal(payload) for id, payload in renamer.made.items()}
+
+    def _renamed(self, batch: dict[ChunkId, bytes]) -> dict[ChunkId, bytes]:
+        renamed = {}
+        for id, sealed in batch.items():
+            if id in self.walked.pages:
+                continue
+            try:
+                payload = self._source_format.unseal(id, sealed)
+            except CorruptData as error:  # under a new id, it would look as if it were right
+                self.bad[id] = str(error)
+                continue
+            self._ids[id] = self._name(payload)
+            renamed[self._ids[id]] = sealed
+        return renamed
+
+    def rows(self) -> Steps[Rows]:
+        """Return the rows that can be read, once all chunks were."""
+        if self._rows is None:
+            yield from self.next()
+        return self._rows or Rows([], [])
+
+
+def _renamed(rows: Rows, renamer: Renamer) -> Rows:
+    checkpoints, writes = [], []
+    for row in rows.checkpoints:
+        state = parse(row.state, "the state")
+        graph = checked_graph(row, state)
+        state = renamer.rename(state)
+        renamed = row._replace(state=orjson.dumps(state), graph=graph)
+        if row.graph != _EMPTY:
+            renamed = with_check(renamed, state, parse(row.metadata, "the metadata"))
+        checkpoints.append(renamed)
+    for write in rows.writes:
+        node = renamer.rename(parse(checked_write(write), "a pending write"))
+        writes.append(write_with_check(write._replace(value=orjson.dumps(node))))
+    return Rows(checkpoints, writes)
 
 
 def _by_key(snapshot: Snapshot) -> dict[tuple[Any, ...], object]:

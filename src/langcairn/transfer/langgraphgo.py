@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from langcairn.checkpoint import Checkpoint
-from langcairn.errors import CorruptData, InvalidInput, StoreMisconfigured
+from langcairn.errors import CorruptData, InvalidInput, StoreMisconfigured, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _PAGE = 200  # [records read at a time]
 _COLUMNS = ("id", "execution_id", "node_name", "state", "metadata", "timestamp", "version")
@@ -131,7 +131,12 @@ class _Postgres(_Sql):
                 rows: list[tuple[Any, ...]] = connection.execute(sql, parameters or None).fetchall()
                 return rows
         except psycopg.Error as error:
-            raise StoreMisconfigured(f"LangGraphGo's table can't be read: {error}") from error
+            said = " ".join(str(error).split())
+            if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+                raise StoreUnavailable(
+                    f"LangGraphGo's database can't be reached: {said}"
+                ) from error
+            raise StoreMisconfigured(f"LangGraphGo's table can't be read: {said}") from error
 
 
 class _Redis:
@@ -141,8 +146,16 @@ class _Redis:
         self._url = url
         self._prefix = prefix
 
-    def _client(self) -> Any:
-        return import_module("redis").Redis.from_url(self._url)
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        redis = import_module("redis")
+        try:
+            with redis.Redis.from_url(self._url) as client:
+                yield client
+        except redis.ConnectionError as error:
+            raise StoreUnavailable(f"LangGraphGo's server can't be reached: {error}") from error
+        except redis.RedisError as error:
+            raise StoreMisconfigured(f"LangGraphGo's keys can't be read: {error}") from error
 
     def executions(self) -> list[str]:
         start, end = f"{self._prefix}execution:", ":checkpoints"

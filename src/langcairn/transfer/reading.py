@@ -20,7 +20,13 @@ from langcairn.backends.base import (
 )
 from langcairn.checks import checked_graph, checked_write
 from langcairn.codec.reader import Content, parse, references
-from langcairn.errors import CorruptData, StoreUnavailable
+from langcairn.errors import (
+    CorruptData,
+    DecryptionFailed,
+    ForgedData,
+    StoreUnavailable,
+    TamperedData,
+)
 from langcairn.operations import ATTEMPTS
 from langcairn.transfer.reports import Finding
 from langcairn.transfer.running import At, Steps, on
@@ -139,7 +145,9 @@ def _read_singly(store: CheckpointStore, execution_id: str, error: CorruptData) 
                 lost = "its pending writes"
             except CorruptData:
                 found, lost = [], "this checkpoint"
-            findings.append(Finding(execution_id, namespace, id, what, lost, repairable=True))
+            findings.append(
+                Finding(execution_id, namespace, id, what, lost, repairable=repairable(damage))
+            )
         for one in found:
             snapshot.rows.append(one.row)
             snapshot.writes.extend(one.writes)
@@ -192,6 +200,7 @@ def walk(store: CheckpointStore, execution_id: str, nodes: Sequence[Node]) -> St
             for id in batch:
                 _open(content, id, batch[id], bad)
             content.leaves.clear()
+        bad.update(batches.bad)
         for id in lacking:
             if id not in content.pages:
                 bad.setdefault(id, f"chunk {id} is not stored, or is no page")
@@ -213,8 +222,8 @@ class Batches:
         self._ids = list(ids)
         self._at = 0
         self._count = _FIRST_CHUNKS
-        self.missing: list[ChunkId] = []
-        """Those that weren't there."""
+        self.bad: dict[ChunkId, str] = {}
+        """Those that weren't there or can't be decrypted, and what is wrong with each."""
         self.size = 0
         """Bytes read so far."""
 
@@ -224,13 +233,41 @@ class Batches:
         while not chunks and self._at < len(self._ids):
             asked = self._ids[self._at : self._at + self._count]
             self._at += len(asked)
-            chunks = yield At(self._store, FetchChunks(self._execution_id, asked))
-            self.missing += [id for id in asked if id not in chunks]
+            try:
+                chunks = yield from self._fetch(asked)
+            except TamperedData:
+                chunks = yield from self._fetch_singly(asked)
+            for id in asked:
+                if id not in chunks:
+                    self.bad.setdefault(id, f"chunk {id} is not stored")
             size = sum(map(len, chunks.values()))
             self.size += size
             # As many as would be a batch, if the next ones are as large as these.
             self._count = max(1, min(_MOST_CHUNKS, _BATCH * len(asked) // max(size, 1)))
         return chunks
+
+    def _fetch(self, ids: list[ChunkId]) -> Steps[dict[ChunkId, bytes]]:
+        chunks: dict[ChunkId, bytes] = yield At(self._store, FetchChunks(self._execution_id, ids))
+        return chunks
+
+    def _fetch_singly(self, ids: list[ChunkId]) -> Steps[dict[ChunkId, bytes]]:
+        """Fetch those that can be decrypted."""
+        chunks: dict[ChunkId, bytes] = {}
+        for id in ids:
+            try:
+                chunks |= yield from self._fetch([id])
+            except TamperedData as error:
+                self.bad[id] = str(error)
+        return chunks
+
+
+def repairable(error: CorruptData) -> bool:
+    """Tell whether what can't be read is lost, so that `repair` may drop it.
+
+    With another key, or none, it may be readable: a signature doesn't tell which key it was made
+    with.
+    """
+    return isinstance(error, TamperedData) or not isinstance(error, DecryptionFailed | ForgedData)
 
 
 def all_chunks(store: CheckpointStore, execution_id: str) -> Steps[list[ChunkId]]:
@@ -280,7 +317,13 @@ def check_rows(snapshot: Snapshot, further: Callable[[CheckpointRow], None] | No
         except CorruptData as error:
             key = (row.namespace, row.id)
             findings.append(
-                Finding(snapshot.execution_id, *key, str(error), "this checkpoint", repairable=True)
+                Finding(
+                    snapshot.execution_id,
+                    *key,
+                    str(error),
+                    "this checkpoint",
+                    repairable=repairable(error),
+                )
             )
     for write in snapshot.writes:
         try:
@@ -289,7 +332,7 @@ def check_rows(snapshot: Snapshot, further: Callable[[CheckpointRow], None] | No
             findings.append(
                 Finding(
                     snapshot.execution_id, write.namespace, write.checkpoint_id, str(error),
-                    "a pending write", repairable=True,
+                    "a pending write", repairable=repairable(error),
                 )
             )  # fmt: skip
     return sound

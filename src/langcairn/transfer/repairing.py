@@ -97,7 +97,9 @@ def _repair_execution(
     keys = {
         (finding.namespace, finding.checkpoint_id)
         for finding in examined.findings
-        if finding.namespace is not None and finding.checkpoint_id is not None
+        if finding.repairable
+        and finding.namespace is not None
+        and finding.checkpoint_id is not None
     }
     rows, writes = unharmed(examined.sound, examined.bad, examined.pages)
     kept = [row for row in rows if (row.namespace, row.id) in keys]

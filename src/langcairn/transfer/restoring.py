@@ -8,29 +8,35 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from langcairn.backends.base import ChunkId
+from langcairn.backends.base import ChunkId, Clear
 from langcairn.codec.chunks import ID_LENGTH
 from langcairn.errors import (
     AlreadyThere,
     CairnError,
     CorruptData,
+    ForgedData,
     InvalidInput,
     StoreClosed,
     StoreError,
 )
+from langcairn.stores import MemoryCheckpointStore
 from langcairn.transfer.backups import chosen_executions, split_ids
 from langcairn.transfer.chain import Chain
+from langcairn.transfer.copying import copy_execution
+from langcairn.transfer.moving import MigrationReport
 from langcairn.transfer.placing import Rows, is_there, place
+from langcairn.transfer.protection import ENCRYPTED, Keychain
 from langcairn.transfer.reading import Snapshot, Sound, bytes_of, check_rows, damage_of, walk
 from langcairn.transfer.references import blame, unharmed
 from langcairn.transfer.reports import Counts, Finding, Meter
-from langcairn.transfer.running import Steps, Work, arun, run
+from langcairn.transfer.running import At, Steps, Work, arun, run
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
     from langcairn.codec.chunks import ChunkFormat
+    from langcairn.security.keys import Keys
     from langcairn.store import CheckpointStore
     from langcairn.transfer.backup_files import BackupFile, Content
     from langcairn.transfer.backup_format import Entry
@@ -60,6 +66,8 @@ def restore(
     existing: Existing = "refuse",
     parents: Sequence[str | os.PathLike[str]] | None = None,
     salvage: bool = False,
+    encryption: Keys | None = None,
+    trusted: bool = False,
     progress: OnProgress = None,
 ) -> RestoreReport:
     """Put what a backup holds into a store, on whatever backend.
@@ -76,16 +84,23 @@ def restore(
             before anything is written; ``"skip"`` this one; or ``"replace"`` what is there.
         parents: The backups that this one builds on; None: they are beside it.
         salvage: Restore what is whole in a backup that is cut off, instead of refusing it.
+        encryption: The keys of an encrypted backup, if they aren't among the store's; see
+            `StoreOptions`.
+        trusted: Restore a backup that may be anybody's into a store that is encrypted or signed.
         progress: Called after each execution.
 
     Raises:
         InvalidInput: An argument can't be used as it is, or the file is no backup.
         AlreadyThere: The store has an execution; nothing was restored.
         CorruptData: The backup is cut off, or damaged at its beginning.
+        DecryptionFailed: It is encrypted with a key that isn't given.
+        ForgedData: It is signed with another key, or neither signed nor encrypted while the store
+            is, and not ``trusted``.
         StoreMisconfigured: There is no such file, or a later version wrote it.
         StoreError: The store can't take it. What was restored until then is whole.
     """
-    return run(_restore(path, store, executions, existing, parents, salvage, progress))
+    source = _Source(path, parents, salvage, encryption, trusted)
+    return run(_restore(source, store, executions, existing, progress))
 
 
 async def arestore(
@@ -96,28 +111,77 @@ async def arestore(
     existing: Existing = "refuse",
     parents: Sequence[str | os.PathLike[str]] | None = None,
     salvage: bool = False,
+    encryption: Keys | None = None,
+    trusted: bool = False,
     progress: OnProgress = None,
 ) -> RestoreReport:
     """Do as `restore`."""
-    return await arun(_restore(path, store, executions, existing, parents, salvage, progress))
+    source = _Source(path, parents, salvage, encryption, trusted)
+    return await arun(_restore(source, store, executions, existing, progress))
+
+
+class _Source:
+    """The backup, and how what it holds gets from there into a store."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        parents: Sequence[str | os.PathLike[str]] | None,
+        salvage: bool,
+        encryption: Keys | None,
+        trusted: bool,
+    ) -> None:
+        self._path = Path(path).absolute()
+        self._parents = None if parents is None else [Path(one).absolute() for one in parents]
+        self._salvage = salvage
+        self._trusted = trusted
+        self._given = None if encryption is None else MemoryCheckpointStore(encryption=encryption)
+
+    def chain(self, store: CheckpointStore) -> Chain:
+        """Return the backup, to be opened with the keys given, or else those of the store."""
+        keychain = Keychain.of(self._given or store)
+        return Chain(self._path, keychain, self._parents, salvage=self._salvage)
+
+    def check(self, store: CheckpointStore, protection: str) -> None:
+        """Refuse what might be forged, if what is in the store is to be authentic."""
+        keychain = Keychain.of(store)
+        if keychain.protects and not keychain.verifies(protection) and not self._trusted:
+            raise ForgedData(
+                f"{self._path} is {protection or 'plain'}, so it can't be told who made it, and in "
+                f"this store, which is {keychain.protects}, it would look authentic. If you know "
+                "where it comes from, restore it with trusted=True"
+            )
+
+    def stage(self, store: CheckpointStore, protection: str) -> CheckpointStore | None:
+        """Return what takes executions in between if their chunks have other ids in the store."""
+        if protection == ENCRYPTED:
+            if self._given is None or _same_ids(self._given, store):
+                return None
+            return self._given
+        plain = MemoryCheckpointStore()
+        return None if _same_ids(plain, store) else plain
+
+
+def _same_ids(one: CheckpointStore, other: CheckpointStore) -> bool:
+    return one.codec.format.id_key("any") == other.codec.format.id_key("any")
 
 
 def _restore(
-    path: str | os.PathLike[str],
+    source: _Source,
     store: CheckpointStore,
     executions: Sequence[str] | None,
     existing: Existing,
-    parents: Sequence[str | os.PathLike[str]] | None,
-    salvage: bool,
     progress: OnProgress,
 ) -> Steps[RestoreReport]:
     if existing not in get_args(Existing):
         raise InvalidInput(f"existing={existing!r}: choose {', '.join(get_args(Existing))}")
     chosen = chosen_executions(executions)
-    others = None if parents is None else [Path(parent).absolute() for parent in parents]
-    chain = Chain(Path(path).absolute(), others, salvage=salvage)
+    chain = source.chain(store)
     try:
         yield Work(chain.open)
+        protection = chain.newest.header.protection
+        source.check(store, protection)
+        stage = source.stage(store, protection)
         report = RestoreReport()
         total = 0
         entries = _Entries(chain, chosen)
@@ -127,13 +191,16 @@ def _restore(
                 yield from _refuse_existing(store, page)
         meter = Meter(report, progress, total)
         entries = _Entries(chain, chosen)
+        replace = existing == "replace"
         while page := (yield Work(entries.next_page)):
             for entry in page:
                 if existing == "skip" and (yield from is_there(store, entry.execution_id)):
                     report.skipped += 1
+                elif stage is None:
+                    yield from _Job(store, chain, entry, report, replace=replace).do()
                 else:
-                    job = _Job(store, chain, entry, report, replace=existing == "replace")
-                    yield from job.do()
+                    yield from _Job(stage, chain, entry, report, replace=False).do()
+                    yield from _move_on(stage, store, entry.execution_id, report, replace=replace)
                 meter.tick(entry.execution_id)
         report.findings += [
             Finding("", None, None, what, "perhaps executions", repairable=False)
@@ -142,6 +209,27 @@ def _restore(
         return report
     finally:
         chain.close()
+
+
+def _move_on(
+    stage: CheckpointStore,
+    store: CheckpointStore,
+    execution_id: str,
+    report: RestoreReport,
+    *,
+    replace: bool,
+) -> Steps[None]:
+    """Move an execution from memory into the store, where its chunks have other ids."""
+    if (yield from is_there(stage, execution_id)):
+        moved = MigrationReport()
+        try:
+            yield from copy_execution(stage, store, execution_id, moved, replace=replace)
+        except (StoreError, StoreClosed) as error:
+            error.add_note(_note(execution_id, report.executions - 1))
+            raise
+        report.findings += moved.findings
+    yield At(stage, Clear(execution_id))
+    stage.codec.caches.drop(execution_id)
 
 
 class _Entries:
@@ -169,6 +257,13 @@ def _refuse_existing(store: CheckpointStore, page: Sequence[Entry]) -> Steps[Non
                 f"the store has checkpoints of execution {entry.execution_id!r}, and nothing was "
                 "restored. Choose existing='skip' or existing='replace', or another store"
             )
+
+
+def _note(execution_id: str, restored: int) -> str:
+    return (
+        f"while restoring execution {execution_id!r}; {restored} others were restored: repeat with "
+        "existing='skip' for the rest"
+    )
 
 
 class _Job:
@@ -208,10 +303,7 @@ class _Job:
                 replace=self.replace,
             )
         except (StoreError, StoreClosed) as error:
-            error.add_note(
-                f"while restoring execution {execution_id!r}; {report.executions} others were "
-                "restored: repeat with existing='skip' for the rest"
-            )
+            error.add_note(_note(execution_id, report.executions))
             raise
         except CairnError as error:
             self._find(str(error), "all of it")

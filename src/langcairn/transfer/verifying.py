@@ -200,7 +200,7 @@ def _examine_once(store: CheckpointStore, execution_id: str) -> Steps[Examined]:
                 Finding(execution_id, None, None, str(error), "some of it", repairable=False)
             )
         return examined
-    bad.update({id: f"chunk {id} is not stored" for id in batches.missing})
+    bad.update(batches.bad)
     findings.extend(blame(execution_id, sound, bad, walked.pages))
     # Of unreadable rows it isn't known what they refer to.
     garbage = 0 if findings else len(set(stored) - walked.live)
