@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from langcairn.viewer import text as words
 from langcairn.viewer.members import Members, Path, is_conversation, members_of
@@ -66,13 +66,6 @@ class Renderer:
         if members is None:
             return self._piece(_text(value), path, start or 0)
         return self._rows(members, path, start or 0, 0)
-
-    def excerpt(self, value: Any) -> str:
-        """Return a value in one line of text, shortened."""
-        members = members_of(value)
-        if members is None:
-            return words.short(" ".join(words.showable(_text(value)[:400]).split()), 100)
-        return f"{members.kind} with {words.count(members.count, 'member')}"
 
     # Leaves
 
@@ -231,13 +224,3 @@ def _amount(characters: int) -> str:
         if characters < 1e6
         else (f"{characters / 1e6:.1f} million characters")
     )
-
-
-def joined(parts: list[Markup]) -> Markup:
-    """Return pieces of HTML one after the other."""
-    return Markup().join(parts)
-
-
-def plain(value: object) -> Markup:
-    """Return a text as HTML that shows it."""
-    return escape(words.showable(str(value)))

@@ -74,18 +74,6 @@ def exactly(time: datetime | None) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{time.microsecond // 1000:03} UTC"
 
 
-def took(seconds: float) -> str:
-    """Return a span of time: ``340 ms``, ``2.1 s``, ``4 min``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    for end, length, unit in _SPANS[1:]:
-        if seconds < end:
-            return f"{seconds / length:.0f} {unit}"
-    raise AssertionError("the last span has no end")
-
-
 def short(text: str, most: int) -> str:
     """Return the beginning of a text, with an ellipsis if there is more."""
     return text if len(text) <= most else text[: most - 1] + "…"

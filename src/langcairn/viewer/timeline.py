@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from langcairn.viewer import text as words
-from langcairn.viewer.lanes import HUES, MOST_LANES, Lane, Lanes, lay_out
+from langcairn.viewer.lanes import MOST_LANES, Lane, Lanes, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +42,6 @@ class Row:
         is_tip: It is the newest of its branch.
         is_waiting: A node waits for an answer.
         has_failed: A node failed.
-        tasks: How many tasks have written.
-        calls: Subgraphs that its step called.
     """
 
     header: Header
@@ -53,7 +51,6 @@ class Row:
     is_tip: bool
     is_waiting: bool
     has_failed: bool
-    tasks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,6 @@ def draw(
     start: int,
     selected: Key | None,
     link: str,
-    lanes: Lanes | None = None,
 ) -> Timeline:
     """Draw the window of a thread that begins at a row.
 
@@ -100,9 +96,8 @@ def draw(
         start: The first row.
         selected: The checkpoint that is shown beside.
         link: Where a window is to be had, up to the number of its first row.
-        lanes: The lanes, if they are laid out already.
     """
-    lanes = lanes or lay_out(headers)
+    lanes = lay_out(headers)
     newest = next((header.key for header in headers if not header.namespace), None)
     continued = {(header.namespace, header.step.parent_id) for header in headers}
     rows = []
@@ -118,7 +113,6 @@ def draw(
                 lane.fork.tip.id == header.step.id,
                 INTERRUPT in channels and header.key not in continued,
                 ERROR in channels,
-                len({write.task_id for write in writes}),
             )
         )
     columns = 1 + max((lane.column for lane in _visible(lanes, start, len(rows))), default=0)
@@ -261,6 +255,3 @@ def _activity(headers: Sequence[Header], lanes: Lanes, start: int, link: str) ->
         '<svg class="activity" viewBox="0 0 {0} {1}" preserveAspectRatio="none" role="img" '
         'aria-label="When checkpoints were taken">{2}</svg>'
     ).format(width, height, Markup().join(pieces))
-
-
-__all__ = ["COLUMN", "HUES", "ROW", "WINDOW", "Row", "Timeline", "draw"]

@@ -60,7 +60,6 @@ async def show(viewer: Viewer, request: Request) -> Response:
         newest=headers[0],
         oldest=headers[-1],
         figures=viewer.survey.figures.get(execution_id),
-        row_height=timeline.ROW,
     )
 
 
