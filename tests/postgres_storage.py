@@ -66,6 +66,10 @@ class PostgresStorage(Storage):
             cursor = self._direct.execute(sql.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
+    def vacuum(self, table: str) -> None:
+        """Let the server look at a table anew, which it doesn't within a transaction."""
+        self._direct.execute(f'VACUUM ANALYZE "{self.schema}".{table}'.encode())
+
     def chunks(self, execution_id: str) -> dict[str, bytes]:
         sql = "SELECT id, data FROM checkpoint_chunks WHERE execution_id = %s"
         return dict(self.ask(sql, execution_id))

@@ -50,23 +50,36 @@ local heads = {
     [0xd0] = {1}, [0xd1] = {2}, [0xd2] = {4}, [0xd3] = {8},
 }
 
--- The version in a checkpoint's member: the sixth value of an array (see table.py).
-local function version_in(name, row)
-    local at = #name + 2
-    for _ = 1, 5 do
-        local first = row:byte(at)
-        local head = heads[first]
-        if head then
-            local length = head[2] and number_at(row, at + 1, head[1]) or 0
-            at = at + 1 + head[1] + length
-        elseif first >= 0xa0 and first <= 0xbf then
-            at = at + 1 + first - 0xa0
-        else
-            at = at + 1  -- nil, or a small number
-        end
+-- Where the value in msgpack ends that begins at a place.
+local function behind(row, at)
+    local first = row:byte(at)
+    local head = heads[first]
+    if head then
+        return at + 1 + head[1] + (head[2] and number_at(row, at + 1, head[1]) or 0)
+    elseif first >= 0xa0 and first <= 0xbf then
+        return at + 1 + first - 0xa0
     end
+    return at + 1  -- nil, or a small number
+end
+
+-- Where a value is in a checkpoint's member, which has an array of them (see table.py).
+local function place_of(number, name, row)
+    local at = #name + 2
+    for _ = 2, number do at = behind(row, at) end
+    return at
+end
+
+-- The version in a checkpoint's member.
+local function version_in(name, row)
+    local at = place_of(6, name, row)
     local head = heads[row:byte(at)]
     return string.format('%.0f', head and number_at(row, at + 1, head[1]) or row:byte(at))
+end
+
+-- The state in a checkpoint's member.
+local function state_in(name, row)
+    local at = place_of(3, name, row)
+    return row:sub(at, behind(row, at) - 1)
 end
 
 -- Whether a checkpoint is as a commit leaves it, so that the commit was made already.
@@ -110,8 +123,14 @@ local function refusal(number, commit)
     return nil
 end
 
--- Whether a name that is about to be stored has another value.
-local function differs(name, value)
+-- Whether a checkpoint that is about to be stored has another state.
+local function row_differs(name, value)
+    local old = member(name)
+    return old and state_in(name, old) ~= state_in(name, name .. value)
+end
+
+-- Whether a pending write that is about to be stored has another value.
+local function write_differs(name, value)
     local old = member(name)
     return old and old ~= name .. value
 end
@@ -120,10 +139,10 @@ end
 local function replaces(commit)
     if commit.removals_end > commit.removals then return true end
     for i = commit.rows, commit.rows_end, 3 do
-        if differs(ARGV[i], ARGV[i + 2]) then return true end
+        if row_differs(ARGV[i], ARGV[i + 2]) then return true end
     end
     for i = commit.writes, commit.writes_end, 3 do
-        if ARGV[i + 2] == '1' and differs(ARGV[i], ARGV[i + 1]) then return true end
+        if ARGV[i + 2] == '1' and write_differs(ARGV[i], ARGV[i + 1]) then return true end
     end
     return false
 end
