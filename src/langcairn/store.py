@@ -6,14 +6,14 @@ import copy
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langcairn import executions, forks, maintenance, operations
+from langcairn import executions, maintenance, operations
 from langcairn.backends.base import FindCheckpoints
+from langcairn.branching import Branching
 from langcairn.checkpoint import Checkpoint
 from langcairn.closing import Closing
-from langcairn.comparing import StateDiff, compare_states
 from langcairn.compressing import Compressing, Lookout
 from langcairn.dictionaries import load, seen
-from langcairn.errors import CheckpointNotFound, InvalidInput
+from langcairn.errors import CheckpointNotFound
 from langcairn.executions import Wanted
 from langcairn.leases import Lease, Leases
 from langcairn.maintaining import Maintainable
@@ -21,40 +21,37 @@ from langcairn.measuring import Measurable
 from langcairn.objects import TieredBackend
 from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.options import assembled
-from langcairn.records import Draft, draft_of, only_one, utc, valid_execution_id, valid_name
+from langcairn.queries import by_id
+from langcairn.records import Draft, draft_of, utc, valid_execution_id
 from langcairn.retention import retentions
+from langcairn.rewriting import Rewriting
 from langcairn.running import arun, run
-from langcairn.security.encrypted import EncryptedBackend
 from langcairn.security.guard import GuardedBackend
-from langcairn.security.rotation import rotate
 from langcairn.slow import DEFAULT_SLOW, threshold, warn_of_slow
 from langcairn.transactions import Transaction, expectation
 from langcairn.watching import name_of, observed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
     from datetime import datetime, timedelta
     from uuid import UUID
 
     from typing_extensions import Unpack
 
     from langcairn.backends.base import Backend, Commit, Request
-    from langcairn.objects import Moved
     from langcairn.operations import Codec, Operation
     from langcairn.options import StoreOptions
     from langcairn.records import Loaded
     from langcairn.security.guard import Policy, Who
-    from langcairn.security.rotation import Rotation
     from langcairn.thread_id import ThreadId
 
 T = TypeVar("T")
 # Inside the class, `list` is a method.
 _Checkpoints = list[Checkpoint]
 _Ids = list[str]
-_Forks = list[forks.Fork]
 
 
-class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
+class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewriting, Closing):
     """Checkpoints of any number of executions, for any number of threads and tasks at once.
 
     Every method has an async twin with the prefix ``a``. A store is a context manager, sync and
@@ -205,14 +202,14 @@ class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
             AmbiguousCheckpoint: There are several.
             CorruptData: It is damaged.
         """
-        query = _one(checkpoint_id, execution_id, namespace)
+        query = by_id(checkpoint_id, execution_id, namespace)
         return _only(self.run(operations.find(self.codec, query)), checkpoint_id)
 
     async def aload(
         self, checkpoint_id: str, *, execution_id: str | None = None, namespace: str | None = None
     ) -> Checkpoint:
         """Do as `load`."""
-        query = _one(checkpoint_id, execution_id, namespace)
+        query = by_id(checkpoint_id, execution_id, namespace)
         return _only(await self.arun(operations.find(self.codec, query)), checkpoint_id)
 
     def list(
@@ -351,14 +348,14 @@ class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
         Raises:
             AmbiguousCheckpoint: There are several; nothing was deleted.
         """
-        query = _one(checkpoint_id, execution_id, namespace)
+        query = by_id(checkpoint_id, execution_id, namespace)
         return self.run(maintenance.delete(self.codec, query))
 
     async def adelete(
         self, checkpoint_id: str, *, execution_id: str | None = None, namespace: str | None = None
     ) -> bool:
         """Do as `delete`."""
-        query = _one(checkpoint_id, execution_id, namespace)
+        query = by_id(checkpoint_id, execution_id, namespace)
         return await self.arun(maintenance.delete(self.codec, query))
 
     def clear(self, execution_id: str) -> bool:
@@ -369,7 +366,7 @@ class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
         """Do as `clear`."""
         return await self.arun(maintenance.clear(self.codec, valid_execution_id(execution_id)))
 
-    # Who may do what, and keys
+    # Who may do what
 
     def guard(self, policy: Policy, who: Who) -> CheckpointStore:
         """Return this store as somebody may use it. It shares all but that, and isn't closed.
@@ -385,109 +382,6 @@ class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
         guarded = copy.copy(self)
         guarded.backend = GuardedBackend(self.backend, policy, who)
         return guarded
-
-    def rotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
-        """Encrypt with the first key all that was encrypted with another one.
-
-        Others may use the store meanwhile, if they know the new key already. What is rewritten
-        stays so, so after an interruption it may simply be called again. When it has returned, and
-        no process writes with the old key any more, that key is not needed any longer.
-
-        Args:
-            progress: Called after each execution.
-
-        Returns:
-            How many rows, pending writes and chunks were rewritten.
-
-        Raises:
-            InvalidInput: The store isn't encrypted.
-            DecryptionFailed: Something can't be decrypted; what came before it is rewritten.
-        """
-        backend = self._encrypted()
-        return self.run(rotate(backend, progress), backend.inner)
-
-    async def arotate_keys(self, progress: Callable[[Rotation], None] | None = None) -> int:
-        """Do as `rotate_keys`."""
-        backend = self._encrypted()
-        return await self.arun(rotate(backend, progress), backend.inner)
-
-    def _encrypted(self) -> EncryptedBackend:
-        if not isinstance(self.backend, EncryptedBackend):
-            raise InvalidInput("this store isn't encrypted, so it has no keys to change")
-        return self.backend
-
-    # Branches
-
-    def forks(self, execution_id: str, *, namespace: str = "") -> _Forks:
-        """Return the branches of an execution, by the age of their first checkpoint."""
-        execution_id = valid_execution_id(execution_id)
-        return self.run(forks.find_forks(self.codec, execution_id, namespace))
-
-    async def aforks(self, execution_id: str, *, namespace: str = "") -> _Forks:
-        """Do as `forks`."""
-        execution_id = valid_execution_id(execution_id)
-        return await self.arun(forks.find_forks(self.codec, execution_id, namespace))
-
-    def name_fork(
-        self,
-        checkpoint_id: str,
-        name: str | None,
-        *,
-        execution_id: str | None = None,
-        namespace: str | None = None,
-    ) -> None:
-        """Name the branch to which a checkpoint belongs; None takes the name away.
-
-        Raises:
-            CheckpointNotFound: There is no such checkpoint.
-            AmbiguousCheckpoint: There are several.
-            InvalidInput: Another branch has the name.
-        """
-        query = _one(checkpoint_id, execution_id, namespace)
-        self.run(forks.name_fork(self.codec, query, name))
-
-    async def aname_fork(
-        self,
-        checkpoint_id: str,
-        name: str | None,
-        *,
-        execution_id: str | None = None,
-        namespace: str | None = None,
-    ) -> None:
-        """Do as `name_fork`."""
-        query = _one(checkpoint_id, execution_id, namespace)
-        await self.arun(forks.name_fork(self.codec, query, name))
-
-    def compare(
-        self,
-        before_id: str,
-        after_id: str,
-        *,
-        execution_id: str | None = None,
-        namespace: str | None = None,
-    ) -> StateDiff:
-        """Return what is different between two checkpoints, see `compare_states`.
-
-        Raises:
-            CheckpointNotFound: There is no such checkpoint.
-            AmbiguousCheckpoint: There are several.
-        """
-        before = self.load(before_id, execution_id=execution_id, namespace=namespace)
-        after = self.load(after_id, execution_id=execution_id, namespace=namespace)
-        return StateDiff(before_id, after_id, compare_states(before.state, after.state))
-
-    async def acompare(
-        self,
-        before_id: str,
-        after_id: str,
-        *,
-        execution_id: str | None = None,
-        namespace: str | None = None,
-    ) -> StateDiff:
-        """Do as `compare`."""
-        before = await self.aload(before_id, execution_id=execution_id, namespace=namespace)
-        after = await self.aload(after_id, execution_id=execution_id, namespace=namespace)
-        return StateDiff(before_id, after_id, compare_states(before.state, after.state))
 
     # One writer
 
@@ -525,51 +419,6 @@ class CheckpointStore(Measurable, Maintainable, Compressing, Closing):
         """Do as `lease`; both serve ``async with``."""
         return self.lease(execution_id, ttl, owner=owner)
 
-    # Object storage
-
-    def move_to_objects(
-        self,
-        execution_id: str | None = None,
-        *,
-        progress: Callable[[str, Moved], None] | None = None,
-    ) -> Moved:
-        """Move older and larger content to object storage, and remove there what isn't needed.
-
-        Others may use the store meanwhile. After an interruption it may simply be called again.
-
-        Args:
-            execution_id: Whose content; None: that of all executions.
-            progress: With all: called after each one with its id and the sums so far.
-
-        Returns:
-            What was done.
-
-        Raises:
-            InvalidInput: The store has no object storage.
-            StoreUnavailable: The database or the object storage can't be reached.
-            StoreMisconfigured: There is no such bucket, or the credentials are wrong.
-        """
-        return self.run(self._moving(execution_id, progress))
-
-    async def amove_to_objects(
-        self,
-        execution_id: str | None = None,
-        *,
-        progress: Callable[[str, Moved], None] | None = None,
-    ) -> Moved:
-        """Do as `move_to_objects`."""
-        return await self.arun(self._moving(execution_id, progress))
-
-    def _moving(
-        self, execution_id: str | None, progress: Callable[[str, Moved], None] | None
-    ) -> Operation[Moved]:
-        if execution_id is not None:
-            execution_id = valid_execution_id(execution_id)
-        backend = self.tiered()
-        if backend is None:
-            raise InvalidInput("this store has no object storage: open it with objects=…")
-        return backend.moving(self.codec.format, execution_id, progress)
-
     def tiered(self) -> TieredBackend | None:
         """Return the backend that has the object storage; None if there is none."""
         backend: Any = self.backend
@@ -599,16 +448,6 @@ def _by_execution(checkpoints: Iterable[Checkpoint]) -> Iterable[list[Draft]]:
     for draft in map(draft_of, checkpoints):
         drafts.setdefault(draft.execution_id, []).append(draft)
     return drafts.values()
-
-
-def _one(checkpoint_id: str, execution_id: str | None, namespace: str | None) -> FindCheckpoints:
-    return FindCheckpoints(
-        execution_id=None if execution_id is None else valid_execution_id(execution_id),
-        namespace=namespace,
-        id=valid_name(checkpoint_id, "checkpoint id"),
-        limit=2,
-        with_writes=False,
-    )
 
 
 def _all(
