@@ -22,7 +22,7 @@ from langcairn.objects import TieredBackend
 from langcairn.observing import HOUSEKEEPING, Observers
 from langcairn.options import assembled
 from langcairn.queries import by_id
-from langcairn.records import Draft, draft_of, utc, valid_execution_id
+from langcairn.records import Draft, draft_of, only_one, utc, valid_execution_id
 from langcairn.retention import retentions
 from langcairn.rewriting import Rewriting
 from langcairn.running import arun, run
