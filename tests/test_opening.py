@@ -65,3 +65,10 @@ def test_a_savers_store() -> None:
         CheckpointSaver(7)  # type: ignore[arg-type]  # that is the test
     with open_store("memory:") as store, pytest.raises(InvalidInput, match="give `serde` to"):
         CheckpointSaver(store, serde=store.codec.serde)
+
+
+def test_no_password_stands_in_a_message() -> None:
+    with pytest.raises(InvalidInput) as raised:
+        open_store("mysql://ada:geheim@pw@host/db")
+    assert "geheim" not in str(raised.value)
+    assert "mysql://ada:…@host/db" in str(raised.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -43,7 +44,7 @@ def open_store(url: str, **options: Any) -> CheckpointStore:
     path = unquote(parts.path)
     if parts.scheme in ("memory", "sqlite", "file"):
         if parts.fragment:
-            raise InvalidInput(f"{url!r}: write # in a path as %23")
+            raise InvalidInput(f"{_shown(url)!r}: write # in a path as %23")
         options = {**_options(parts.query), **options}
     try:
         match parts.scheme.split("+")[0]:
@@ -59,7 +60,12 @@ def open_store(url: str, **options: Any) -> CheckpointStore:
                 return RedisCheckpointStore(url, **options)
     except TypeError as error:
         raise InvalidInput(f"{parts.scheme} stores: {error}") from error
-    raise InvalidInput(f"no store has the URL {url!r}; use {_FORMS}")
+    raise InvalidInput(f"no store has the URL {_shown(url)!r}; use {_FORMS}")
+
+
+def _shown(url: str) -> str:
+    """Return a URL as it may stand in a message or log: without a password."""
+    return re.sub(r"(://[^/@]*?):[^/]*@", r"\1:…@", url)
 
 
 def _options(query: str) -> dict[str, Any]:
