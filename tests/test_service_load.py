@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,11 +48,14 @@ async def test_what_is_lost_is_found() -> None:
             await writer.drain()
             writer.write(body[5:])
 
+    serving: list[asyncio.Task[None] | None] = []
+
     async def ignoring(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        serving.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError):
             await answer(reader, writer)
-        except asyncio.IncompleteReadError:
-            writer.close()
+        writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(ignoring, "127.0.0.1", 0)
     async with server:
@@ -64,5 +68,7 @@ async def test_what_is_lost_is_found() -> None:
         ]
         verified, lost = await verify(threads, {"ada": client})
         client.close()
+        # Else the loop would be closed under them.
+        await asyncio.wait([task for task in serving if task is not None], timeout=10)
     assert verified == 4
     assert sorted(one.partition(":")[0] for one in lost) == ["less", "other"]
