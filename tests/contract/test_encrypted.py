@@ -10,7 +10,6 @@ import pytest
 from langcairn.backends.base import ChunkId
 from langcairn.security.keys import KEY_BYTES
 from langcairn.testing import MemoryStorage, SqliteStorage, Storage
-from langcairn.testing.saver_graphs import SaverGraphs
 from langcairn.testing.saver_puts import SaverPuts
 from langcairn.testing.saver_removals import SaverRemovals
 from langcairn.testing.two_writers import TwoWriters
@@ -62,5 +61,5 @@ def storage(
 
 
 # What kinds of values come back doesn't depend on it, and is tested elsewhere.
-class TestSaver(SaverPuts, SaverRemovals, SaverGraphs, TwoWriters):
+class TestSaver(SaverPuts, SaverRemovals, TwoWriters):
     pass
