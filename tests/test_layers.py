@@ -22,6 +22,7 @@ LAYERS = [
         "options",
         "maintaining",
         "measuring",
+        "operating",
         "branching",
         "rewriting",
         "queries",

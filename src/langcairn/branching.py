@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 from langcairn import forks
 from langcairn.comparing import StateDiff, compare_states
+from langcairn.operating import Operating
 from langcairn.queries import by_id
 from langcairn.records import valid_execution_id
 
 if TYPE_CHECKING:
-    from langcairn.backends.base import Backend
     from langcairn.checkpoint import Checkpoint
-    from langcairn.operations import Codec, Operation
 
-T = TypeVar("T")
 # Inside the class, `forks` is a method.
 _Forks = list[forks.Fork]
 
 
-class Branching(ABC):
+class Branching(Operating):
     """The methods of a store that are about branches."""
-
-    codec: Codec
-
-    @abstractmethod
-    def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
-        """Run an operation to its end, blocking."""
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
-        """Run an operation to its end without blocking the event loop."""
 
     @abstractmethod
     def load(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from langcairn import dictionaries
 from langcairn.codec.dictionaries import train
+from langcairn.operating import Operating
 from langcairn.records import valid_execution_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langcairn.dictionaries import DictionaryInfo, Repacked, TrainingReport
-    from langcairn.operations import Codec, Operation
 
-T = TypeVar("T")
 
 DEFAULT_SAMPLES = 5000
 # What zstd's own command line takes.
@@ -49,18 +47,8 @@ class Lookout:
             self._next = 0.0  # let the next one look, as this one has failed
 
 
-class Compressing(ABC):
+class Compressing(Operating):
     """The methods of a store that make chunks smaller."""
-
-    codec: Codec
-
-    @abstractmethod
-    def run(self, operation: Operation[T]) -> T:
-        """Run an operation to its end, blocking."""
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T]) -> T:
-        """Run an operation to its end without blocking the event loop."""
 
     def train_dictionary(
         self,

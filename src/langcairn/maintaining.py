@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from langcairn import erasing, upkeep
 from langcairn.backends.retry import seconds as in_seconds
 from langcairn.errors import InvalidInput
+from langcairn.operating import Operating
 from langcairn.records import valid_text
 from langcairn.retention import Retention, retentions
 from langcairn.thread_id import ThreadId, part_of
@@ -20,34 +20,18 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from langcairn.erasing import ErasureReport
-    from langcairn.objects import TieredBackend
-    from langcairn.operations import Codec, Operation
+    from langcairn.operations import Operation
     from langcairn.upkeep import MaintenanceReport, Progress
 
-T = TypeVar("T")
 
-
-class Maintainable(ABC):
+class Maintainable(Operating):
     """The methods of a store that remove what isn't to be kept.
 
     Attributes:
         retention: What is kept, if a call of `maintain` doesn't say otherwise.
     """
 
-    codec: Codec
     retention: tuple[Retention, ...]
-
-    @abstractmethod
-    def run(self, operation: Operation[T]) -> T:
-        """Run an operation to its end, blocking."""
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T]) -> T:
-        """Run an operation to its end without blocking the event loop."""
-
-    @abstractmethod
-    def tiered(self) -> TieredBackend | None:
-        """Return the backend that has the object storage; None if there is none."""
 
     def maintain(
         self,

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from langcairn import figures
 from langcairn.errors import InvalidInput
+from langcairn.operating import Operating
 from langcairn.records import valid_execution_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from langcairn.backends.base import Backend
     from langcairn.figures import ExecutionStats, Health, Progress, Stats
-    from langcairn.operations import Codec, Operation
-
-T = TypeVar("T")
+    from langcairn.operations import Operation
 
 
-class Measurable(ABC):
+class Measurable(Operating):
     """The methods of a store that say how it is and how much is in it."""
-
-    backend: Backend
-    codec: Codec
-
-    @abstractmethod
-    def run(self, operation: Operation[T]) -> T:
-        """Run an operation to its end, blocking."""
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T]) -> T:
-        """Run an operation to its end without blocking the event loop."""
 
     def test_connection(self) -> Health:
         """Use the storage system once, and say how it went.

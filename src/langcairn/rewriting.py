@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from langcairn.errors import InvalidInput
+from langcairn.operating import Operating
 from langcairn.records import valid_execution_id
 from langcairn.security.encrypted import EncryptedBackend
 from langcairn.security.rotation import rotate
@@ -13,31 +13,13 @@ from langcairn.security.rotation import rotate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langcairn.backends.base import Backend
-    from langcairn.objects import Moved, TieredBackend
-    from langcairn.operations import Codec, Operation
+    from langcairn.objects import Moved
+    from langcairn.operations import Operation
     from langcairn.security.rotation import Rotation
 
-T = TypeVar("T")
 
-
-class Rewriting(ABC):
+class Rewriting(Operating):
     """The methods of a store that encrypt anew and move to objects."""
-
-    backend: Backend
-    codec: Codec
-
-    @abstractmethod
-    def run(self, operation: Operation[T], backend: Backend | None = None) -> T:
-        """Run an operation to its end, blocking."""
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
-        """Run an operation to its end without blocking the event loop."""
-
-    @abstractmethod
-    def tiered(self) -> TieredBackend | None:
-        """Return the backend that has the object storage; None if there is none."""
 
     # Keys
 
