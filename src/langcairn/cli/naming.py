@@ -136,14 +136,3 @@ def no_thread(store: CheckpointStore, thread_id: str) -> CheckpointNotFound:
 def short_id(id: str) -> str:
     """Return what stands for an id in tables: the end of LangGraph's ids, others whole."""
     return id[-SHORT:] if _UUID.fullmatch(id) else id
-
-
-def line_to(rows: Sequence[CheckpointRow], last: CheckpointRow) -> list[CheckpointRow]:
-    """Return a checkpoint and those that led to it, the newest first."""
-    by_id = {row.id: row for row in rows if row.namespace == last.namespace}
-    line = [last]
-    seen = {last.id}  # parents may go in a circle
-    while (parent := by_id.get(line[-1].parent_id or "")) is not None and parent.id not in seen:
-        seen.add(parent.id)
-        line.append(parent)
-    return line

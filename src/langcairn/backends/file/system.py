@@ -6,7 +6,7 @@ import errno
 import os
 import random
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from langcairn.errors import (
@@ -165,12 +165,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def unlink_quietly(path: Path) -> None:
-    """Remove a file that nobody needs; what is left is removed another time."""
-    with suppress(OSError):
-        path.unlink()
 
 
 @contextmanager
