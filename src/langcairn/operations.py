@@ -394,7 +394,7 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
     try:
         stored = [row.state, *map(checked_write, found.writes)]
         built = [parse(data, "the state or a pending write") for data in stored]
-        graph = checked_graph(row, built[0])
+        graph = checked_graph(row)
         if any(MARK_BYTES in data for data in stored):
             built = yield from decode_parts(codec, found, built)
         return Loaded(

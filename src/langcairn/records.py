@@ -16,6 +16,7 @@ from langcairn.codec.nodes import (
     MARK,
     MARK_BYTES,
     NotExact,
+    canonical,
     exact_str,
     literal,
     literal_dict,
@@ -247,20 +248,19 @@ def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
     Raises:
         Unserializable: A value of the metadata or of LangGraph's fields can't be stored.
     """
-    metadata = _inline_fields(draft.metadata, "metadata", serde)
     row = CheckpointRow(
         draft.execution_id,
         draft.namespace,
         draft.id,
         draft.parent_id,
         draft.node_name,
-        orjson.dumps(state),
-        orjson.dumps(metadata),
+        canonical(state),
+        canonical(_inline_fields(draft.metadata, "metadata", serde)),
         draft.timestamp,
         draft.version,
         b"{}" if draft.graph is None else graph_json(draft.graph, serde),
     )
-    return with_check(row, state, metadata)
+    return with_check(row)
 
 
 def with_metadata(
@@ -278,11 +278,10 @@ def with_metadata(
         CorruptData: A column isn't what was written.
         Unserializable: A value of the metadata can't be stored.
     """
-    state = parse(row.state, f"the state of {place(row)}")
+    graph = checked_graph(row)
+    state = canonical(parse(row.state, f"the state of {place(row)}"))
     nodes = _inline_fields(metadata, "metadata", serde)
-    graph = checked_graph(row, state)
-    bare = row._replace(**others, metadata=orjson.dumps(nodes), graph=graph)
-    return with_check(bare, state, nodes)
+    return with_check(row._replace(**others, state=state, metadata=canonical(nodes), graph=graph))
 
 
 def utc(timestamp: datetime) -> datetime:
