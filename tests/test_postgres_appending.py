@@ -77,14 +77,18 @@ _WRITES = st.builds(
     st.integers(0, 2),
 )
 _CHUNKS = st.builds(lambda number: (chunk_id(number), b"data %d" % number), st.integers(1, 3))
-_COMMITS = st.builds(
-    Commit,
-    st.just("run"),
-    st.none(),
-    st.lists(_CHUNKS, max_size=1),
-    st.lists(_ROWS, max_size=2),
-    st.lists(_WRITES, max_size=3),
-    witnesses=st.lists(st.integers(1, 3).map(chunk_id), max_size=2),
+_NOTHING: st.SearchStrategy[list[Any]] = st.just([])
+
+
+def _commits(chunks: Any, rows: Any, writes: Any) -> st.SearchStrategy[Commit]:
+    witnesses = st.one_of(_NOTHING, st.lists(st.integers(1, 3).map(chunk_id), max_size=2))
+    return st.builds(Commit, st.just("run"), st.none(), chunks, rows, writes, witnesses=witnesses)
+
+
+_COMMITS = st.one_of(
+    _commits(_NOTHING, st.lists(_ROWS, min_size=1, max_size=1), _NOTHING),
+    _commits(_NOTHING, _NOTHING, st.lists(_WRITES, min_size=1, max_size=3)),
+    _commits(st.lists(_CHUNKS, min_size=1), st.lists(_ROWS, max_size=2), st.lists(_WRITES)),
 )
 _STEPS = st.one_of(
     st.builds(
