@@ -6,6 +6,7 @@ a migration to `_MIGRATIONS`: what turns version n into n + 1.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.types.numeric import Int8
@@ -105,7 +106,14 @@ class Tables(NamedTuple):
 
     def sql(self, template: str, *places: str, **parts: str) -> str:
         """Fill the names, and whatever else the template has a place for, into a statement."""
-        return template.format(*places, **self._asdict(), **parts)
+        return _filled(self, template, places, tuple(parts.items()))
+
+
+@lru_cache(maxsize=512)  # the same few statements are made for every request
+def _filled(
+    tables: Tables, template: str, places: tuple[str, ...], parts: tuple[tuple[str, str], ...]
+) -> str:
+    return template.format(*places, **tables._asdict(), **dict(parts))
 
 
 class Schema:
