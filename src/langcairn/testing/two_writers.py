@@ -199,12 +199,12 @@ class TwoWriters(Fixtures):
     )
     def test_what_was_removed_is_not_remembered(
         self,
-        writers: tuple[CheckpointSaver, CheckpointSaver],
+        begin: Callable[[], tuple[CheckpointSaver, CheckpointSaver]],
         storage: Storage,
         changed: list[str] | None,
     ) -> None:
         """The last value, and the last checkpoint, of a cache may be the very ones removed."""
-        saver, _ = writers
+        saver, _ = begin()
         _put(saver, 6, 2, parent=5)
         saver.put_writes(config_of("thread", id=checkpoint_id(6)), _writes(50), "task")
         saver.store.delete(checkpoint_id(6), execution_id="thread")
