@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
@@ -18,7 +19,7 @@ from langcairn.codec.nodes import MARK, standing
 from langcairn.codec.reader import Content, references
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from langcairn.backends.base import ChunkId
@@ -84,6 +85,7 @@ _EMPTY = 2000  # [bytes]
 _MOST_NAMESPACES = 64
 _MOST_VALUES = 512
 _MOST_WITNESSES = 256
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
 
 
 class Caches:
@@ -142,9 +144,9 @@ class Caches:
         epoch: int,
         *,
         chunks: Iterable[ChunkId] = (),
-        values: Mapping[Place, Encoded] | None = None,
-        heads: Mapping[str, Head] | None = None,
-        witnesses: Iterable[ChunkId] = (),
+        values: Mapping[Place, Encoded] = _NOTHING,
+        heads: Mapping[str, Head] = _NOTHING,
+        witnesses: Collection[ChunkId] = (),
         instead_of: AbstractSet[ChunkId] = frozenset(),
         grown: int = 0,
     ) -> None:
@@ -167,17 +169,18 @@ class Caches:
             if cache.epoch != epoch:
                 return
             cache.known.update(chunks)
-            cache.witnesses = (cache.witnesses - instead_of).union(witnesses)
+            if instead_of or witnesses:
+                cache.witnesses = (cache.witnesses - instead_of).union(witnesses)
             if len(cache.witnesses) > _MOST_WITNESSES:
                 # Of many checkpoints that were read. The next put stores everything once more.
                 self._forget(execution_id)
                 return
-            for place, value in (values or {}).items():
+            for place, value in values.items():
                 grown += value.size - _size(cache.values.pop(place, None))
                 cache.values[place] = value
-            for namespace, head in (heads or {}).items():
-                cache.heads.pop(namespace, None)
+            for namespace, head in heads.items():
                 cache.heads[namespace] = head
+                cache.heads.move_to_end(namespace)
             while len(cache.values) > _MOST_VALUES:
                 grown -= cache.values.popitem(last=False)[1].size
             while len(cache.heads) > _MOST_NAMESPACES:

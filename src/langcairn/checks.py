@@ -4,29 +4,23 @@ Chunks are named by the hash of their content. Rows aren't, so each carries a ch
 columns, its key included. Like that hash it finds accidents; whoever forges a row can make it anew.
 
 A checkpoint's check is the last member of its ``graph`` column, which every backend keeps byte by
-byte. ``state`` and ``metadata`` are jsonb in PostgreSQL, which sorts keys, so the check is of their
-canonical form. A row whose ``graph`` is ``{}`` was written by LangGraphGo or by hand in SQL, and
-has no check. A pending write's value is ``["<check>", node]``.
+byte. It is of the columns as they are written, keys sorted. (PostgreSQL gives jsonb back in another
+form, which is then made canonical again.) A row whose ``graph`` is ``{}`` was written by
+LangGraphGo or by hand in SQL, and has no check. A pending write's value is ``["<check>", node]``.
 """
 
 from __future__ import annotations
 
 from binascii import b2a_base64
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
-import orjson
 import ormsgpack
 
-from langcairn.backends.base import CheckpointRow
+from langcairn.backends.base import CheckpointRow, WriteRow
 from langcairn.codec.chunks import encrypted
-from langcairn.codec.nodes import MARK
+from langcairn.codec.nodes import MARK, canonical
 from langcairn.codec.reader import parse
 from langcairn.errors import CorruptData
-
-if TYPE_CHECKING:
-    from langcairn.backends.base import WriteRow
-    from langcairn.codec.nodes import Node
 
 CHECK_KEY = "$check"
 _HASH_BYTES = 12
@@ -43,26 +37,22 @@ _WRITE_PREFIX = len(_WRITE_HEAD) + _LENGTH + len(_WRITE_MIDDLE)
 _new_hash = blake2b(digest_size=_HASH_BYTES, person=b"cairn row").copy
 
 
-def with_check(row: CheckpointRow, state: Node, metadata: Node) -> CheckpointRow:
+def with_check(row: CheckpointRow) -> CheckpointRow:
     """Return a row with its check.
 
     Args:
-        row: The row, whose graph has no check.
-        state: What its state column says.
-        metadata: What its metadata column says.
+        row: The row, whose graph has no check; state and metadata are as `canonical` makes them.
     """
     comma = b"," if len(row.graph) > len(_EMPTY) else b""
-    check = _row_check(row, row.graph, state, metadata)
-    graph = b"".join((row.graph[:-1], comma, _HEAD, check, _END))
+    graph = b"".join((row.graph[:-1], comma, _HEAD, _row_check(row), _END))
     return CheckpointRow(*row[:-1], graph)
 
 
-def checked_graph(row: CheckpointRow, state: Node) -> bytes:
+def checked_graph(row: CheckpointRow) -> bytes:
     """Return the graph column of a row without the check, which is compared.
 
     Args:
         row: The row as it was read.
-        state: What its state column says.
 
     Raises:
         CorruptData: A column isn't what was written.
@@ -73,8 +63,9 @@ def checked_graph(row: CheckpointRow, state: Node) -> bytes:
     bare = _bare(graph)
     if bare is None:
         raise CorruptData(f"{_name(row)} is damaged: its check is missing or broken")
-    metadata = parse(row.metadata, "the metadata")
-    if graph[-_LENGTH - 2 : -2] != _row_check(row, bare, state, metadata):
+    check = graph[-_LENGTH - len(_END) : -len(_END)]
+    unchecked = CheckpointRow(*row[:-1], bare)
+    if check != _row_check(unchecked) and check != _row_check(_canonical(unchecked)):
         raise CorruptData(f"{_name(row)} is damaged: a column isn't what was written")
     return bare
 
@@ -85,10 +76,14 @@ def moved(row: CheckpointRow, execution_id: str) -> CheckpointRow:
     Raises:
         CorruptData: A column isn't what was written.
     """
-    state = parse(row.state, "the state")
-    graph = checked_graph(row, state)
-    row = row._replace(execution_id=execution_id, graph=graph)
-    return with_check(row, state, parse(row.metadata, "the metadata"))
+    row = row._replace(graph=checked_graph(row), execution_id=execution_id)
+    return with_check(_canonical(row))
+
+
+def _canonical(row: CheckpointRow) -> CheckpointRow:
+    """Return a row as it was before a database sorted the keys in its own way."""
+    state, metadata = parse(row.state, "the state"), parse(row.metadata, "the metadata")
+    return row._replace(state=canonical(state), metadata=canonical(metadata))
 
 
 def _bare(graph: bytes) -> bytes | None:
@@ -99,19 +94,11 @@ def _bare(graph: bytes) -> bytes | None:
     return graph[:-_TAIL].removesuffix(b",") + b"}"
 
 
-def _row_check(row: CheckpointRow, graph: bytes, state: Node, metadata: Node) -> bytes:
-    """Return the check of a row whose graph column is this one."""
+def _row_check(row: CheckpointRow) -> bytes:
+    """Return the check of a row that has none."""
     try:
-        columns = (
-            *row[:5],
-            orjson.dumps(state, option=orjson.OPT_SORT_KEYS),
-            orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS),
-            row.timestamp,
-            row.version,
-            graph,
-        )
-        return _check(ormsgpack.packb(columns))
-    except (TypeError, ValueError) as error:  # nested too deep, or a string that is no Unicode
+        return _check(ormsgpack.packb(tuple(row)))
+    except (TypeError, ValueError) as error:  # a string that is no Unicode
         raise CorruptData(f"{_name(row)} is damaged: {error}") from error
 
 
@@ -122,7 +109,7 @@ def _name(row: CheckpointRow) -> str:
 def write_with_check(write: WriteRow) -> WriteRow:
     """Return a pending write with its check; its value is a node in JSON."""
     parts = (_WRITE_HEAD, _write_check(write), _WRITE_MIDDLE, write.value, _WRITE_END)
-    return write._replace(value=b"".join(parts))
+    return WriteRow(*write[:-1], b"".join(parts))
 
 
 def checked_write(write: WriteRow) -> bytes:
@@ -134,7 +121,7 @@ def checked_write(write: WriteRow) -> bytes:
     value = write.value
     if value.startswith(_ENCRYPTED):
         raise encrypted(f"a pending write to {write.channel!r} of {write.execution_id!r}")
-    bare = write._replace(value=value[_WRITE_PREFIX:-1])
+    bare = WriteRow(*write[:-1], value[_WRITE_PREFIX:-1])
     check = _write_check(bare)
     if value != b"".join((_WRITE_HEAD, check, _WRITE_MIDDLE, bare.value, _WRITE_END)):
         raise CorruptData(

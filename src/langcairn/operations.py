@@ -152,10 +152,9 @@ class CommitBuilder:
 
     def request(self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()) -> Commit:
         """Return the commit, with the chunks that are needed."""
-        known = self.cache.known
+        known, seal = self.cache.known, self.codec.format.seal
         new = [item for item in self.encoder.chunks.items() if item[0] not in known]
         self.witnesses = self.cache.witnesses  # after what they stand for was looked up
-        seal = self.codec.format.seal
         chunks = [(id, seal(payload)) for id, payload in new]
         return Commit(
             self.execution_id,
@@ -172,7 +171,7 @@ class CommitBuilder:
         self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()
     ) -> Operation[bool]:
         """Commit with the chunks that are needed. False: the cache was stale and is dropped."""
-        cache, caches, opened = self.cache, self.codec.caches, self.encoder.chunks
+        cache, caches = self.cache, self.codec.caches
         request = self.request(expected, newest)
         try:
             epoch: int = yield request
@@ -183,7 +182,8 @@ class CommitBuilder:
             # Something was replaced: what else the cache says is stored may be swept now.
             caches.drop(self.execution_id)
             return True
-        if request.chunks or self.values or self.heads:
+        if request.chunks or self.values:
+            opened = self.encoder.chunks
             caches.publish(
                 self.execution_id,
                 cache,
@@ -197,6 +197,8 @@ class CommitBuilder:
                 grown=sum(cache.content.keep(id, opened[id]) for id, _ in request.chunks)
                 + 100 * len(request.chunks),
             )
+        elif self.heads:
+            caches.publish(self.execution_id, cache, epoch, heads=self.heads)
         return True
 
 
@@ -394,7 +396,7 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
     try:
         stored = [row.state, *map(checked_write, found.writes)]
         built = [parse(data, "the state or a pending write") for data in stored]
-        graph = checked_graph(row, built[0])
+        graph = checked_graph(row)
         if any(MARK_BYTES in data for data in stored):
             built = yield from decode_parts(codec, found, built)
         return Loaded(

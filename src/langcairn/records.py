@@ -16,6 +16,7 @@ from langcairn.codec.nodes import (
     MARK,
     MARK_BYTES,
     NotExact,
+    canonical,
     exact_str,
     literal,
     literal_dict,
@@ -122,8 +123,8 @@ def valid_name(value: object, what: str, *, empty: bool = True) -> str:
     Raises:
         InvalidInput: It can't be stored; the message says why.
     """
-    if type(value) is str and 0 < len(value) <= 100 and value.isascii() and "\0" not in value:
-        return value  # as nearly every name is
+    if type(value) is str and is_usual(value):
+        return value
     text = valid_text(value, what)
     if not text and not empty:
         raise InvalidInput(f"{what} is empty; give every run a name of its own")
@@ -133,12 +134,19 @@ def valid_name(value: object, what: str, *, empty: bool = True) -> str:
     return text
 
 
+def is_usual(name: str) -> bool:
+    """Tell at a glance that every backend can store a name, as nearly every one is stored."""
+    return 0 < len(name) <= 100 and name.isascii() and "\0" not in name
+
+
 def valid_text(value: object, what: str) -> str:
     """Return a string if every backend can store it in a column.
 
     Raises:
         InvalidInput: It can't be stored; the message says why.
     """
+    if type(value) is str and is_usual(value):
+        return value
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be a string, not {type(value).__name__}: {value!r:.80}")
     if "\0" in value:
@@ -169,33 +177,34 @@ def graph_json(graph: Mapping[str, Any], serde: SafeSerializer) -> bytes:
     """
     if CHECK_KEY in graph:
         raise InvalidInput(f"the checkpoint has a key {CHECK_KEY!r}, which is reserved")
-    rest = {key: value for key, value in graph.items() if key not in _VERSIONS}
-    fields = {**graph, **_inline_fields(rest, "checkpoint", serde)}
+    fields = dict(graph)
+    for key in graph.keys() - _VERSIONS:
+        fields[key] = _inline_field(key, graph[key], "checkpoint", serde)
     try:
         return orjson.dumps(fields)
     except TypeError as error:
         raise InvalidInput(f"the checkpoint's channel versions can't be stored: {error}") from error
 
 
-_VERSIONS = ("channel_versions", "versions_seen", "updated_channels")
+_VERSIONS = frozenset(("channel_versions", "versions_seen", "updated_channels"))
 
 
 def _inline_fields(fields: Mapping[str, Any], what: str, serde: SafeSerializer) -> dict[str, Node]:
-    if MARK in fields:
+    return {key: _inline_field(key, value, what, serde) for key, value in fields.items()}
+
+
+def _inline_field(key: str, value: Any, what: str, serde: SafeSerializer) -> Node:
+    if type(key) is not str or not is_usual(key):
+        valid_name(key, f"a key of the {what}")
+    if key == MARK:
         raise InvalidInput(f"the {what} has a key {MARK!r}, which is reserved")
-    return {
-        valid_name(key, f"a key of the {what}"): (
-            value if stands(value) else _inline(value, f"{what}[{key!r}]", serde)
-        )
-        for key, value in fields.items()
-    }
-
-
-def _inline(value: Any, path: str, serde: SafeSerializer) -> Node:
+    if stands(value):
+        return value
     try:
         return literal(value)
     except (NotExact, RecursionError):
-        return {MARK: ["m", b64encode(serde.dumps(value, path=path)).decode()]}
+        data = serde.dumps(value, path=f"{what}[{key!r}]")
+        return {MARK: ["m", b64encode(data).decode()]}
 
 
 def fields_from_json(data: bytes, serde: SafeSerializer, what: str) -> dict[str, Any]:
@@ -247,20 +256,19 @@ def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
     Raises:
         Unserializable: A value of the metadata or of LangGraph's fields can't be stored.
     """
-    metadata = _inline_fields(draft.metadata, "metadata", serde)
     row = CheckpointRow(
         draft.execution_id,
         draft.namespace,
         draft.id,
         draft.parent_id,
         draft.node_name,
-        orjson.dumps(state),
-        orjson.dumps(metadata),
+        canonical(state),
+        canonical(_inline_fields(draft.metadata, "metadata", serde)),
         draft.timestamp,
         draft.version,
         b"{}" if draft.graph is None else graph_json(draft.graph, serde),
     )
-    return with_check(row, state, metadata)
+    return with_check(row)
 
 
 def with_metadata(
@@ -278,11 +286,10 @@ def with_metadata(
         CorruptData: A column isn't what was written.
         Unserializable: A value of the metadata can't be stored.
     """
-    state = parse(row.state, f"the state of {place(row)}")
+    graph = checked_graph(row)
+    state = canonical(parse(row.state, f"the state of {place(row)}"))
     nodes = _inline_fields(metadata, "metadata", serde)
-    graph = checked_graph(row, state)
-    bare = row._replace(**others, metadata=orjson.dumps(nodes), graph=graph)
-    return with_check(bare, state, nodes)
+    return with_check(row._replace(**others, state=state, metadata=canonical(nodes), graph=graph))
 
 
 def utc(timestamp: datetime) -> datetime:

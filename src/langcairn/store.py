@@ -92,13 +92,18 @@ class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewritin
     # Running operations
 
     def execute(self, request: Request) -> object:
-        """Answer a request as those above a backend are to see it; see `dictionaries.seen`."""
+        """Answer a request as those above a backend are to see it; see `dictionaries.seen`.
+
+        It gets the token of the lease that the store has on its execution, if it has one.
+        """
+        request = self._leases.fenced(request)
         steps = seen(self.codec.format, request)
         execute = self.backend.execute
         return execute(request) if steps is None else run(execute, steps)[0]
 
     async def aexecute(self, request: Request) -> object:
         """Do as `execute`, without blocking the event loop."""
+        request = self._leases.fenced(request)
         steps = seen(self.codec.format, request)
         aexecute = self.backend.aexecute
         return await aexecute(request) if steps is None else (await arun(aexecute, steps))[0]
@@ -107,8 +112,7 @@ class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewritin
         """Run an operation to its end, blocking; if not on the store's backend, on another one."""
         self._look_out()
         begin = time.monotonic()
-        execute, fenced = (backend or self).execute, self._leases.fenced
-        result, last = run(lambda request: execute(fenced(request)), self._watched(operation))
+        result, last = run((backend or self).execute, self._watched(operation))
         self._note_time(operation, last, time.monotonic() - begin)
         return result
 
@@ -118,9 +122,7 @@ class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewritin
             with self._lookout:
                 await arun(self.backend.aexecute, load(self.codec.format))
         begin = time.monotonic()
-        aexecute, fenced = (backend or self).aexecute, self._leases.fenced
-        watched = self._watched(operation)
-        result, last = await arun(lambda request: aexecute(fenced(request)), watched)
+        result, last = await arun((backend or self).aexecute, self._watched(operation))
         self._note_time(operation, last, time.monotonic() - begin)
         return result
 

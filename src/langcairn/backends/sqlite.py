@@ -8,7 +8,7 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -32,8 +32,9 @@ from langcairn.errors import (
 from langcairn.observing import spent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from os import PathLike
+    from types import TracebackType
 
     from langcairn.backends.base import Request
 
@@ -79,6 +80,7 @@ class SqliteBackend(ThreadedBackend):
         self._table_name = table_name
         self._tables = tables_of(table_name)
         self._queries = Queries(self._tables)
+        self._translated = _Translated(self._path)
         self._pragmas = [f"synchronous = {_checked_synchronous(synchronous)}"]
         if cache_size is not None:
             self._pragmas.append(f"cache_size = {_checked_cache_size(cache_size)}")
@@ -94,7 +96,7 @@ class SqliteBackend(ThreadedBackend):
 
     @override
     def _read(self, request: Request) -> object:
-        with self._translated():
+        with self._translated:
             connection = self._borrow()
             try:
                 answer = self._queries.readers[type(request)](connection, request)
@@ -107,7 +109,7 @@ class SqliteBackend(ThreadedBackend):
 
     @override
     def _write(self, requests: Sequence[Request]) -> Sequence[object]:
-        with self._writer_lock, self._translated():
+        with self._writer_lock, self._translated:
             self._refuse_if_closed()
             if self._writer is None:
                 self._writer = self._connect()
@@ -140,7 +142,7 @@ class SqliteBackend(ThreadedBackend):
         connection.execute("SAVEPOINT request")
         answer: object
         try:
-            with self._translated():
+            with self._translated:
                 answer = self._answer(connection, request)
         except Exception as error:
             if not connection.in_transaction:
@@ -260,16 +262,27 @@ class SqliteBackend(ThreadedBackend):
             spent("lock", nap)
             pause = min(2 * pause, 0.004)
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Raise the driver's errors as langcairn's."""
-        try:
-            yield
-        except sqlite3.Error as error:
+
+class _Translated:
+    """Raises the driver's errors as langcairn's. One serves any number of threads at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, sqlite3.Error):
             raise _translation(error, self._path) from error
-        except (OverflowError, UnicodeEncodeError) as error:
+        if isinstance(error, (OverflowError, UnicodeEncodeError)):
             raise InvalidInput(f"SQLite can't store this: {error}") from error
-        except UnicodeDecodeError as error:  # a damaged name in the text of SQLite's error
+        if isinstance(error, UnicodeDecodeError):  # a damaged name in the text of SQLite's error
             raise CorruptData(f"{self._path}: the database is damaged") from error
 
 

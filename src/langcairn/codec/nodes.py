@@ -21,14 +21,18 @@ references per level. *Elements* are a string of chunk ids without separators if
 chunks, otherwise an array of nodes; those of a dict are ``[keys, elements]``.
 
 **Exactness.** JSON stands for itself only where PostgreSQL's jsonb keeps it exactly: no NUL or
-lone surrogate, integers of 64 bits, floats in positional notation. jsonb sorts keys (by length,
-then bytes), hence ``"o"`` where another order was meant. An object of the user's that has a key
-``$cairn`` is stored as a tree, whose keys are never taken for markers.
+lone surrogate, integers of 64 bits, floats in positional notation. Rows are written with sorted
+keys, and jsonb sorts them by length first, hence ``"o"`` where another order was meant. An object
+of the user's that has a key ``$cairn`` is stored as a tree, whose keys are never taken for markers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,7 +118,7 @@ def literal(value: Any) -> Node:
 
 
 def literal_dict(nodes: dict[str, Node]) -> Node:
-    """Return an object that stands for itself, with its order kept if jsonb would lose it.
+    """Return an object that stands for itself, with its order kept if a row would lose it.
 
     Raises:
         NotExact: A key looks like a marker.
@@ -122,7 +126,7 @@ def literal_dict(nodes: dict[str, Node]) -> Node:
     if MARK in nodes:
         raise NotExact
     keys = list(nodes)
-    if len(keys) > 1 and keys != sorted(keys, key=_jsonb_order):
+    if len(keys) > 1 and (keys != sorted(keys) or keys != sorted(keys, key=_jsonb_order)):
         return {**nodes, MARK: ["o", *keys]}
     return nodes
 
@@ -130,6 +134,18 @@ def literal_dict(nodes: dict[str, Node]) -> Node:
 def _jsonb_order(key: str) -> tuple[int, bytes]:
     encoded = key.encode()
     return len(encoded), encoded
+
+
+def canonical(node: Node) -> bytes:
+    """Return the JSON of a node in a row: with sorted keys, so that all who write it agree.
+
+    Raises:
+        CorruptData: It nests deeper than any that the codec makes.
+    """
+    try:
+        return orjson.dumps(node, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise CorruptData(f"a node is damaged: {error}") from error
 
 
 def standing(node: Node) -> Node:

@@ -67,7 +67,7 @@ def _walk(
         row = ancestor.row
         open_channels = [channel for channel in collected if channel not in seeds]
         state = parse(row.state, f"the state of {place(row)}")
-        checked_graph(row, state)
+        checked_graph(row)
         stored = [c for c in open_channels if type(state) is dict and c in state]
         writes = [write for write in ancestor.writes if write.channel in open_channels]
         nodes = [state[channel] for channel in stored]

@@ -372,9 +372,9 @@ def draft_of(
     execution_id, namespace, parent = place
     values = checkpoint["channel_values"]
     timestamp, exact = _timestamp(checkpoint.get("ts"))
-    graph = {k: v for k, v in checkpoint.items() if k not in ("id", "channel_values")}
-    if exact:
-        graph.pop("ts", None)
+    graph = dict(checkpoint)
+    for key in ("id", "channel_values", "ts") if exact else ("id", "channel_values"):
+        graph.pop(key, None)
     step = facts.get("step")
     return Draft(
         execution_id,
@@ -487,7 +487,9 @@ def tuple_of(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
 def _timestamp(text: Any) -> tuple[datetime, bool]:
     """Return a checkpoint's time for the row, and whether the row alone gives back the text."""
     try:
-        timestamp = datetime.fromisoformat(text).astimezone(UTC)
+        timestamp = datetime.fromisoformat(text)
+        if timestamp.tzinfo is not UTC:
+            timestamp = timestamp.astimezone(UTC)
     except (TypeError, ValueError):
         return datetime.now(UTC), text is None
     return timestamp, timestamp.isoformat() == text
@@ -515,6 +517,8 @@ def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[s
         ran = _ran_last(checkpoint)
     except (TypeError, ValueError):
         ran = []  # versions that LangGraph doesn't make; a name is no reason to fail a put
+    if len(ran) == 1 and not pushed:
+        return ran[0]
     return ", ".join(sorted({*ran, *pushed}))
 
 

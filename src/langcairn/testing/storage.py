@@ -12,6 +12,7 @@ import orjson
 from langcairn.backends.base import FindCheckpoints
 from langcairn.backends.memory import MemoryBackend
 from langcairn.checks import with_check
+from langcairn.codec.nodes import canonical
 from langcairn.errors import CorruptData
 from langcairn.store import CheckpointStore
 from langcairn.stores import SqliteCheckpointStore
@@ -104,7 +105,8 @@ class Storage(ABC):
         changes: dict[str, Any] = {"graph": b'{"v":4}', column: data}
         row = found.row._replace(**changes)
         with suppress(CorruptData, orjson.JSONDecodeError):  # then no check makes it readable
-            row = with_check(row, orjson.loads(row.state), orjson.loads(row.metadata))
+            state, metadata = (canonical(orjson.loads(d)) for d in (row.state, row.metadata))
+            row = with_check(row._replace(state=state, metadata=metadata))
         self.replace_column(execution_id, namespace, id, column, data)
         self.replace_column(execution_id, namespace, id, "graph", row.graph)
 

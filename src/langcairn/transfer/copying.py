@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from langcairn.checks import checked_graph, checked_write, with_check, write_with_check
+from langcairn.codec.nodes import canonical
 from langcairn.codec.reader import parse
 from langcairn.codec.renaming import Renamer
 from langcairn.errors import CorruptData, InvalidInput
@@ -182,13 +183,11 @@ class _RenamedCopy(_Copy):
 def _renamed(rows: Rows, renamer: Renamer) -> Rows:
     checkpoints, writes = [], []
     for row in rows.checkpoints:
-        state = parse(row.state, "the state")
-        graph = checked_graph(row, state)
-        state = renamer.rename(state)
-        renamed = row._replace(state=orjson.dumps(state), graph=graph)
-        if row.graph != _EMPTY:
-            renamed = with_check(renamed, state, parse(row.metadata, "the metadata"))
-        checkpoints.append(renamed)
+        graph = checked_graph(row)
+        state = canonical(renamer.rename(parse(row.state, "the state")))
+        metadata = canonical(parse(row.metadata, "the metadata"))
+        renamed = row._replace(state=state, metadata=metadata, graph=graph)
+        checkpoints.append(renamed if graph == _EMPTY else with_check(renamed))
     for write in rows.writes:
         node = renamer.rename(parse(checked_write(write), "a pending write"))
         writes.append(write_with_check(write._replace(value=orjson.dumps(node))))

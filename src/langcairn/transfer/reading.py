@@ -333,7 +333,7 @@ def check_rows(snapshot: Snapshot, further: Callable[[CheckpointRow], None] | No
     for row in snapshot.rows:
         try:
             state = parse(row.state, "the state")
-            checked_graph(row, state)
+            checked_graph(row)
             if further is not None:
                 further(row)
             sound.rows.append((row, [state]))

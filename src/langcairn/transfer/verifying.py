@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langcairn.backends.base import FindCheckpoints, FoundCheckpoint, Survey, Surveyed
 from langcairn.checks import checked_graph
-from langcairn.codec.reader import parse
 from langcairn.dictionaries import load
 from langcairn.errors import CorruptData
 from langcairn.operations import ATTEMPTS
@@ -185,7 +184,7 @@ def _examine_once(store: CheckpointStore, execution_id: str) -> Steps[Examined]:
 
     def further(row: CheckpointRow) -> None:
         fields_from_json(row.metadata, store.codec.plain, "the metadata")
-        graph = checked_graph(row, parse(row.state, "the state"))
+        graph = checked_graph(row)
         fields_from_json(graph, store.codec.plain, "the graph column")
 
     sound = check_rows(snapshot, further)

@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
 from langcairn.backends.file.log import Log
@@ -125,9 +126,12 @@ class Directory:
         Raises:
             StoreMisconfigured: It is a file, or would stand in nothing.
         """
-        if self.path.is_dir():
-            return
-        if self.path.exists() or self.path.is_symlink():
+        # One look, as another process may make the directory between two.
+        try:
+            usable = S_ISDIR(self.path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            usable = not self.path.is_symlink()
+        if not usable:
             raise StoreMisconfigured(f"{self.path} is not a directory")
         if not self.path.parent.is_dir():
             raise StoreMisconfigured(f"{self.path}: there is no directory {self.path.parent}")

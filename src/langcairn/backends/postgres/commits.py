@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langcairn.backends.base import Commit
+from langcairn.backends.postgres.appending import addition
 from langcairn.backends.postgres.drafts import Draft, Leased
 from langcairn.backends.postgres.transactions import commit_in_transaction
 from langcairn.errors import CairnError, StoreMisconfigured, StoreUnavailable
@@ -106,6 +107,11 @@ def _commit_together(tables: Tables, commits: Sequence[Commit]) -> Plan[list[Out
 def _commit_known(tables: Tables, commits: Sequence[Commit]) -> Plan[dict[str, Outcome]]:
     """Make commits. Returns the outcome for each execution."""
     outcomes: dict[str, Outcome] = {}
+    if len(commits) == 1:
+        ((execution_id, epoch, *_),) = commits
+        usual = addition(tables, commits[0])
+        if epoch is not None and usual is not None and (yield usual):
+            return {execution_id: epoch}
     while commits:
         draft = Draft(commits)
         outcomes.update(draft.outcomes((yield draft.statement(tables))))

@@ -80,7 +80,7 @@ _OF_ONE = "CROSS JOIN present"
 
 # The token of the lease that must be shown, 0 if there is none. An expired one counts: whether it
 # has is found out when it isn't shown (see `langcairn.backends.postgres.transactions`).
-_LEASE = "CASE WHEN lease_owner IS NULL THEN 0 ELSE lease_token END"
+LEASE = "CASE WHEN lease_owner IS NULL THEN 0 ELSE lease_token END"
 
 # The column `replaced` tells RETURNING what the update did; it can't see the old row by itself
 # before PostgreSQL 18.
@@ -131,7 +131,7 @@ SELECT number, coalesce(raised.epoch, present.epoch), ok, free
 FROM present LEFT JOIN raised USING (execution_id)"""
 
 CHECKPOINT_TYPES = (INTEGER, TEXT, TEXT, TEXT, TEXT, JSONB, JSONB, TIMESTAMPTZ, INTEGER, JSON)
-_WRITE_TYPES = (INTEGER, TEXT, TEXT, TEXT, INTEGER, TEXT, TEXT, JSON)
+WRITE_TYPES = (INTEGER, TEXT, TEXT, TEXT, INTEGER, TEXT, TEXT, JSON)
 _CHUNK_TYPES = (INTEGER, TEXT, BYTEA)
 
 _Row = tuple[Any, ...]
@@ -181,7 +181,7 @@ class Draft:
         parameters: list[Packed | None] = []
         kinds = (
             (self._checkpoints, CHECKPOINT_TYPES),
-            (self._writes, _WRITE_TYPES),
+            (self._writes, WRITE_TYPES),
             (self._chunks, _CHUNK_TYPES),
         )
         forms: list[_Form] = []
@@ -258,7 +258,7 @@ def _sql(
         chunks: The form of its chunks.
         replaces: Whether one of the writes may replace another.
     """
-    sql = [tables.sql(_ONE if alone else _MANY, lease=_LEASE)]
+    sql = [tables.sql(_ONE if alone else _MANY, lease=LEASE)]
     used = 5 if alone else 6
 
     def add(part: str, form: _Form, types: Sequence[Type]) -> None:
@@ -274,7 +274,7 @@ def _sql(
         used += len(types)
 
     add(_CHECKPOINTS, checkpoints, CHECKPOINT_TYPES)
-    add(_WRITES, writes, _WRITE_TYPES)
+    add(_WRITES, writes, WRITE_TYPES)
     replacing = ["put_checkpoints"] if checkpoints != "none" else []
     replacing += ["put_writes"] if replaces else []
     selects = [f"SELECT execution_id FROM {name} WHERE replaced" for name in replacing]  # noqa: S608 -- constants

@@ -22,6 +22,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 
 from langcairn.backends.measures import Load
 from langcairn.backends.postgres.errors import translated
+from langcairn.backends.postgres.values import accept_packed
 from langcairn.errors import StoreClosed, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -187,11 +188,13 @@ class Pool:
 
     def _connect(self, patience: float) -> _Held[Connection]:
         try:
-            return _Held(
-                psycopg.connect(**_within(self._settings.connect, patience), autocommit=True)
+            connection = psycopg.connect(
+                **_within(self._settings.connect, patience), autocommit=True
             )
         except psycopg.Error as error:
             raise translated(error) from error
+        accept_packed(connection)
+        return _Held(connection)
 
     def load(self) -> Load:  # noqa: D102 -- inherited
         return self._idle.load()
@@ -229,13 +232,13 @@ class AsyncPool:
 
     async def _connect(self, patience: float) -> _Held[AsyncConnection]:
         try:
-            return _Held(
-                await psycopg.AsyncConnection.connect(
-                    **_within(self._settings.connect, patience), autocommit=True
-                )
+            connection = await psycopg.AsyncConnection.connect(
+                **_within(self._settings.connect, patience), autocommit=True
             )
         except psycopg.Error as error:
             raise translated(error) from error
+        accept_packed(connection)
+        return _Held(connection)
 
     def load(self) -> Load:  # noqa: D102 -- inherited
         return self._idle.load()
@@ -259,6 +262,7 @@ class UsersPool:
         autocommit = connection.autocommit
         try:
             connection.autocommit = True
+            accept_packed(connection)
             yield connection
         finally:
             if is_clean(connection):
@@ -291,6 +295,7 @@ class AsyncUsersPool:
         autocommit = connection.autocommit
         try:
             await connection.set_autocommit(True)
+            accept_packed(connection)
             yield connection
         finally:
             if is_clean(connection):

@@ -10,7 +10,6 @@ from psycopg.rows import tuple_row
 from typing_extensions import override
 
 from langcairn.backends.postgres.errors import translated
-from langcairn.backends.postgres.values import accept_packed
 from langcairn.errors import CairnError, CorruptData, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ class _Cursor(psycopg.RawCursor[tuple[Any, ...]]):
 
     def __init__(self, connection: Connection, expires: float) -> None:
         super().__init__(connection, row_factory=tuple_row)
-        accept_packed(self)
         self._expires = expires
 
     @override
@@ -40,7 +38,6 @@ class _AsyncCursor(psycopg.AsyncRawCursor[tuple[Any, ...]]):
 
     def __init__(self, connection: AsyncConnection, expires: float) -> None:
         super().__init__(connection, row_factory=tuple_row)
-        accept_packed(self)
         self._expires = expires
 
     @override

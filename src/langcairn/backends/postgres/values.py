@@ -18,7 +18,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from psycopg import AsyncRawCursor, RawCursor
+    from psycopg import AsyncConnection, Connection
 
 T = TypeVar("T")
 
@@ -49,9 +49,9 @@ class _PackedDumper(Dumper):
         return obj
 
 
-def accept_packed(cursor: RawCursor[Any] | AsyncRawCursor[Any]) -> None:
-    """Let a cursor take what this module packs as parameters."""
-    cursor.adapters.register_dumper(Packed, _PackedDumper)
+def accept_packed(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+    """Let a connection take what this module packs as parameters."""
+    connection.adapters.register_dumper(Packed, _PackedDumper)
 
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
