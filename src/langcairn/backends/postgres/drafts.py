@@ -221,7 +221,7 @@ class Draft:
                 outcomes[execution_id] = epoch
             elif not free:
                 outcomes[execution_id] = Leased()
-            elif asked is not None:
+            elif asked is not None or number in found:
                 outcomes[execution_id] = StaleEpoch(
                     f"execution {execution_id!r} has left epoch {asked}, or lost chunks"
                 )
