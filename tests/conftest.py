@@ -1,7 +1,8 @@
-"""Profiles of Hypothesis, and readable failures of the shipped contract."""
+"""Profiles of Hypothesis, readable failures of the shipped contract, and little to collect."""
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -19,3 +20,12 @@ settings.register_profile("nightly", _COMMON, max_examples=5000, stateful_step_c
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default")
 )
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector off what lasts for the whole run.
+
+    Else it walks all modules and all tests again and again, a fifth of the suite's time.
+    """
+    gc.collect()
+    gc.freeze()

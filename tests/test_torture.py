@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("store", STORES)
 def test_nothing_acknowledged_is_lost(store: str, tmp_path: Path) -> None:
     with target(store, tmp_path) as (url, server), Referee(url, 1, server) as referee:
-        referee.run(kills=8 if server is None else 5)
+        referee.run(kills=5)
         counts = referee.counts
     for what in ("puts acknowledged", "removals acknowledged", "states compared after a kill"):
         assert counts[what] > 0, counts

@@ -23,6 +23,9 @@ Form = Any
 """Tuples, strings and None."""
 
 
+_SIMPLE = frozenset({int, float, bool, bytes, type(None)})
+
+
 def form(value: object, text: Callable[[str], str] = lambda text: text) -> Form:
     """Return the form of a value.
 
@@ -31,6 +34,10 @@ def form(value: object, text: Callable[[str], str] = lambda text: text) -> Form:
         text: Applied to each string in it, as to give ids that differ from run to run a name.
     """
     kind = type(value)
+    if kind is str:
+        return "str", text(value)  # type: ignore[arg-type]  # a str
+    if kind in _SIMPLE:  # as below, but most values are one
+        return kind.__name__, repr(value), "None", 0
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     return name, *_content(value, lambda part: form(part, text), text)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from langcairn.backends.base import (
     WriteRow,
 )
 from langcairn.errors import ConcurrentWriter, Conflict, StaleEpoch, VersionConflict
+from langcairn.testing.cases import case
 from langcairn.testing.rows import chunk_id, row, write
 
 if TYPE_CHECKING:
@@ -59,29 +61,25 @@ class ConditionalCommits:
         ask(Commit("run", None, (), [row("a", version=0)], expected=expected))
         assert [one.row.version for one in ask(FindCheckpoints("run", ""))] == [0]
 
-    @pytest.mark.parametrize(
-        ("key", "expected", "found"),
-        [(("", "a"), 4, 5), (("", "a"), None, 5), (("", "b"), 5, None), (("sub", "a"), 5, None)],
-    )
-    def test_another_version_is_refused(
-        self,
-        ask: Callable[[Request], Any],
-        key: tuple[str, str],
-        expected: int | None,
-        found: int | None,
-    ) -> None:
+    def test_another_version_is_refused(self, ask: Callable[[Request], Any]) -> None:
         ask(Commit("run", None, (), [row("a", version=5)], [write("before", checkpoint_id="a")]))
         before = ask(FindCheckpoints("run"))
-        change = Commit(
-            "run", None, [(chunk_id(1), b"x")], [row("a", version=6), row("z")], [write("after")],
-            removals=[("", "a")], expected=[Expected(*key, expected)],
+        cases: tuple[tuple[Expected, int | None], ...] = (
+            (Expected("", "a", 4), 5), (Expected("", "a", None), 5),
+            (Expected("", "b", 5), None), (Expected("sub", "a", 5), None),
         )  # fmt: skip
-        with pytest.raises(VersionConflict, match=repr(key[1])) as caught:
-            ask(change)
-        assert (caught.value.expected, caught.value.found) == (expected, found)
-        assert ask(FindCheckpoints("run")) == before
-        assert ask(FetchChunks("run", [chunk_id(1)])) == {}
-        assert len(ask(FindWrites("run"))) == 1
+        for expected, found in cases:
+            change = Commit(
+                "run", None, [(chunk_id(1), b"x")], [row("a", version=6), row("z")],
+                [write("after")], removals=[("", "a")], expected=[expected],
+            )  # fmt: skip
+            with case(expected):
+                with pytest.raises(VersionConflict, match=repr(expected.id)) as caught:
+                    ask(change)
+                assert (caught.value.expected, caught.value.found) == (expected.version, found)
+                assert ask(FindCheckpoints("run")) == before
+                assert ask(FetchChunks("run", [chunk_id(1)])) == {}
+                assert len(ask(FindWrites("run"))) == 1
 
     def test_an_execution_that_is_not_there_has_no_versions(
         self, ask: Callable[[Request], Any]
@@ -136,17 +134,16 @@ class ConditionalCommits:
         ask(Commit("run", None, (), [row("e")], newest=[Newest("", "d", "e")]))
         assert len(ask(FindCheckpoints("run"))) == 5
 
-    @pytest.mark.parametrize("parent", [None, "a", "c", "bb"])
-    def test_a_parent_that_is_not_the_newest(
-        self, ask: Callable[[Request], Any], parent: str | None
-    ) -> None:
+    def test_a_parent_that_is_not_the_newest(self, ask: Callable[[Request], Any]) -> None:
         ask(Commit("run", None, (), [row("a"), row("b")]))
-        put = Commit("run", None, (), [row("d")], newest=[Newest("", parent, "d")])
-        with pytest.raises(ConcurrentWriter, match="'b'") as caught:
-            ask(put)
-        assert (caught.value.parent_id, caught.value.newest_id) == (parent, "b")
-        assert "'d'" in str(caught.value)
-        assert list(_versions(ask)) == ["b", "a"]
+        for parent in (None, "a", "c", "bb"):
+            put = Commit("run", None, (), [row("d")], newest=[Newest("", parent, "d")])
+            with case(parent):
+                with pytest.raises(ConcurrentWriter, match="'b'") as caught:
+                    ask(put)
+                assert (caught.value.parent_id, caught.value.newest_id) == (parent, "b")
+                assert "'d'" in str(caught.value)
+                assert list(_versions(ask)) == ["b", "a"]
 
     def test_ids_that_begin_alike(self, ask: Callable[[Request], Any]) -> None:
         ask(Commit("run", None, (), [row("a"), row("a1", namespace="n"), row("b", namespace="n2")]))
@@ -225,11 +222,7 @@ class TransactionContract:
         assert ask(FindExecutions()) == ["one", "three", "two"]
         assert ask(Commit("one", epochs[1], (), [row("b", "one")])) == epochs[1]
 
-    @pytest.mark.parametrize("place", [0, 1, 2])
-    @pytest.mark.parametrize("kind", ["version", "newest", "epoch", "fence"])
-    def test_one_refusal_refuses_all(
-        self, ask: Callable[[Request], Any], place: int, kind: str
-    ) -> None:
+    def test_one_refusal_refuses_all(self, ask: Callable[[Request], Any]) -> None:
         ask(Commit("old", None, (), [row("x", "old")]))
         bad: dict[str, dict[str, Any]] = {
             "version": {"expected": [Expected("", "x", 9)]},
@@ -237,19 +230,21 @@ class TransactionContract:
             "epoch": {"epoch": 1},
             "fence": {"fence": 1},
         }
-        ids = ["new", "newer"]
-        ids.insert(place, "old")
-        commits = [
-            Commit(id, None, (), [row("y", id)], removals=[("", "x")])._replace(
-                **(bad[kind] if id == "old" else {})
-            )
-            for id in ids
-        ]
-        with pytest.raises((Conflict, StaleEpoch)):
-            ask(Transaction(commits))
-        assert ask(FindExecutions()) == ["old"]
-        assert [one.row.id for one in ask(FindCheckpoints("old"))] == ["x"]
-        assert ask(FindCheckpoints()) == ask(FindCheckpoints("old"))
+        for place, kind in product(range(3), bad):
+            ids = ["new", "newer"]
+            ids.insert(place, "old")
+            commits = [
+                Commit(id, None, (), [row("y", id)], removals=[("", "x")])._replace(
+                    **(bad[kind] if id == "old" else {})
+                )
+                for id in ids
+            ]
+            with case(place, kind):
+                with pytest.raises((Conflict, StaleEpoch)):
+                    ask(Transaction(commits))
+                assert ask(FindExecutions()) == ["old"]
+                assert [one.row.id for one in ask(FindCheckpoints("old"))] == ["x"]
+                assert ask(FindCheckpoints()) == ask(FindCheckpoints("old"))
 
     def test_transactions_that_cross(self, storage: Storage) -> None:
         """Transfers in both directions between the same executions neither hang nor get lost."""

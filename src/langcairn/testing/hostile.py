@@ -19,6 +19,7 @@ from langcairn.backends.base import Backend
 from langcairn.codec.chunks import ChunkFormat, Kind, Payload, chunk_id
 from langcairn.errors import CairnError, CorruptData, UnsafeType
 from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import checkpoint_id, config_of, put, values_of
 from langcairn.testing.fixtures import Calling, Fixtures
 from langcairn.testing.models import Trap
@@ -112,7 +113,6 @@ _CALLS: dict[str, tuple[Kind, bytes]] = {
     "message with missing fields": (Kind.MESSAGE, ormsgpack.packb(["ToolMessage", {}, None])),
     "message that is none": (Kind.MESSAGE, ormsgpack.packb([1, 2])),
 }  # fmt: skip
-calls = pytest.mark.parametrize("call", _CALLS)
 
 _HEADER = bytes((Kind.MSGPACK, 1))
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -126,6 +126,10 @@ _FRAMES = {
     "no frame": b"not zstd at all",
     "a cut frame": _ZSTD,
 }
+
+_NO_OBJECTS = (
+    b"", b"{", b"[]", b"1", b'"x"', b"null", b'{"a": NaN}', b"\xff\xfe", b"[" * 5000,
+)  # fmt: skip
 
 _FORMAT = ChunkFormat()
 _CAIRN = "$cairn"
@@ -284,15 +288,15 @@ class SaverUnderAttack(Fixtures):
         assert another().target.store.delete(_ID, execution_id="thread")
         assert len(list(another().list(_CONFIG))) == 1
 
-    @pytest.mark.parametrize("frame", _FRAMES)
     def test_forged_compression_headers_are_refused(
-        self, saver: Caller, another: Callable[[], Caller], storage: Storage, frame: str
+        self, saver: Caller, another: Callable[[], Caller], storage: Storage
     ) -> None:
         put(saver, 1, {"a": "x" * 300})
         (id,) = storage.chunks("thread")
-        storage.replace_chunk("thread", id, _HEADER + _FRAMES[frame])
-        with pytest.raises(CorruptData):
-            another().get_tuple(_CONFIG)
+        for name, frame in _FRAMES.items():
+            storage.replace_chunk("thread", id, _HEADER + frame)
+            with case(name), pytest.raises(CorruptData):
+                another().get_tuple(_CONFIG)
 
     def test_chunks_of_another_execution_are_out_of_reach(
         self,
@@ -313,50 +317,48 @@ class SaverUnderAttack(Fixtures):
 
     # Forgery
 
-    @calls
     def test_forged_chunks_run_nothing(
-        self,
-        plant: Callable[[Any], None],
-        another: Callable[[], Caller],
-        storage: Storage,
-        call: str,
+        self, plant: Callable[[Any], None], another: Callable[[], Caller], storage: Storage
     ) -> None:
-        payload = Payload(*_CALLS[call])
-        id = chunk_id(payload)
-        storage.replace_chunk("thread", id, _FORMAT.seal(payload))
-        for node in (
-            {_CAIRN: ["c", id]},
-            {_CAIRN: ["l", id]},
-            {_CAIRN: ["s", {_CAIRN: ["c", id]}]},
-        ):
-            plant(node)
-            with pytest.raises(CorruptData):
-                another().get_tuple(_CONFIG)
-            with pytest.raises(CorruptData):
-                another().target.store.load(_ID)
+        reader, loader = another(), another()
+        for name, call in _CALLS.items():
+            payload = Payload(*call)
+            id = chunk_id(payload)
+            storage.replace_chunk("thread", id, _FORMAT.seal(payload))
+            for tag, inner in (("c", id), ("l", id), ("s", {_CAIRN: ["c", id]})):
+                plant({_CAIRN: [tag, inner]})
+                _forget(reader, loader)
+                with case(name, tag):
+                    with pytest.raises(CorruptData):
+                        reader.get_tuple(_CONFIG)
+                    with pytest.raises(CorruptData):
+                        loader.target.store.load(_ID)
+                    assert Trap.sprung == []
 
-    @calls
     def test_forged_small_values_run_nothing(
-        self,
-        plant: Callable[[Any], None],
-        another: Callable[[], Caller],
-        storage: Storage,
-        call: str,
+        self, plant: Callable[[Any], None], another: Callable[[], Caller], storage: Storage
     ) -> None:
-        kind, data = _CALLS[call]
-        node = {_CAIRN: ["u" if kind is Kind.CUSTOM else "m", b64encode(data).decode()]}
-        if kind is Kind.MESSAGE and call != "message with an ext":
-            return  # plain lists, where nothing takes them for a message
-        plant(node)
-        with pytest.raises(CorruptData):
-            another().get_tuple(_CONFIG)
-        for column in ("metadata", "graph"):
-            plant(1)
-            assert values_of(another(), _CONFIG) == {"a": 1}
-            storage.forge_column("thread", "", _ID, column, json.dumps({"x": [node]}).encode())
-            with pytest.raises(CorruptData):
-                another().get_tuple(_CONFIG)
-            storage.forge_column("thread", "", _ID, column, b'{"channel_versions": {}}')
+        reader = another()
+        for name, (kind, data) in _CALLS.items():
+            if kind is Kind.MESSAGE and name != "message with an ext":
+                continue  # plain lists, where nothing takes them for a message
+            node = {_CAIRN: ["u" if kind is Kind.CUSTOM else "m", b64encode(data).decode()]}
+            with case(name):
+                plant(node)
+                _forget(reader)
+                with pytest.raises(CorruptData):
+                    reader.get_tuple(_CONFIG)
+                plant(1)
+                for column in ("metadata", "graph"):
+                    _forget(reader)
+                    assert values_of(reader, _CONFIG) == {"a": 1}
+                    forged = json.dumps({"x": [node]}).encode()
+                    storage.forge_column("thread", "", _ID, column, forged)
+                    _forget(reader)
+                    with pytest.raises(CorruptData):
+                        reader.get_tuple(_CONFIG)
+                    storage.forge_column("thread", "", _ID, column, b'{"channel_versions": {}}')
+                assert Trap.sprung == []
 
     def test_a_pickle_is_named_unsafe(
         self, plant: Callable[[Any], None], another: Callable[[], Caller]
@@ -382,35 +384,34 @@ class SaverUnderAttack(Fixtures):
                 another().get_tuple(_CONFIG)
 
     @pytest.mark.parametrize("column", ["state", "metadata", "graph"])
-    @pytest.mark.parametrize(
-        "data", [b"", b"{", b"[]", b"1", b'"x"', b"null", b'{"a": NaN}', b"\xff\xfe", b"[" * 5000]
-    )
     def test_columns_that_hold_no_object(
-        self,
-        saver: Caller,
-        another: Callable[[], Caller],
-        storage: Storage,
-        column: str,
-        data: bytes,
+        self, saver: Caller, another: Callable[[], Caller], storage: Storage, column: str
     ) -> None:
-        put(saver, 1, {"a": 1})
         put(saver, 1, {"a": 1}, thread="intact")
-        try:
-            storage.forge_column("thread", "", _ID, column, data)
-        except ValueError:
-            return  # the system keeps such bytes out by itself
-        reader = another()
-        try:
-            reader.get_tuple(_CONFIG)
-            assert column == "state"
-            json.loads(data)  # plain JSON of any kind may be a state saved by hand
-        except CorruptData:
-            pass
-        with pytest.raises(CorruptData) if column != "state" else suppress(CorruptData):
-            list(reader.list(_CONFIG, filter={"step": 1}))
+        reader, remover, forged = another(), another(), []
+        for number, data in enumerate(_NO_OBJECTS):
+            config = config_of(number)
+            put(saver, 1, {"a": 1}, thread=number)
+            try:
+                storage.forge_column(f"{number}", "", _ID, column, data)
+            except ValueError:
+                continue  # the system keeps such bytes out by itself
+            forged.append(config)
+            with case(data):
+                try:
+                    reader.get_tuple(config)
+                    assert column == "state"
+                    json.loads(data)  # plain JSON of any kind may be a state saved by hand
+                except CorruptData:
+                    pass
+                with pytest.raises(CorruptData) if column != "state" else suppress(CorruptData):
+                    list(reader.list(config, filter={"step": 1}))
         assert values_of(another(), config_of("intact")) == {"a": 1}
-        another().delete_thread("thread")
-        assert another().get_tuple(_CONFIG) is None
+        for config in forged:
+            with case(config):
+                remover.delete_thread(config["configurable"]["thread_id"])
+                assert another().get_tuple(config) is None
+        assert values_of(another(), config_of("intact")) == {"a": 1}
 
     def test_deep_and_wide_nodes(
         self, plant: Callable[[Any], None], another: Callable[[], Caller], storage: Storage
@@ -468,6 +469,12 @@ class SaverUnderAttack(Fixtures):
             target.delete_thread("copy")
 
         check()
+
+
+def _forget(*readers: Caller) -> None:
+    """Empty the caches of readers, as if they had just been opened."""
+    for reader in readers:
+        reader.target.store.codec.caches.drop("thread")
 
 
 def _load_or_refuse(reader: Caller) -> None:

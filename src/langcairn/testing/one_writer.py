@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from typing_extensions import TypedDict
@@ -18,12 +17,12 @@ from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing import scenes, scenes_delta
 from langcairn.testing.checkpoints import checkpoint_id, config_of, numbers_of, put
 from langcairn.testing.fixtures import Calling, Fixtures
-from langcairn.testing.stage import Stage, play
+from langcairn.testing.stage import Stage, play, play_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langcairn.testing.calling import Caller
+    from langcairn.testing.calling import Caller, Side
     from langcairn.testing.storage import Storage
 
 _SCENES = {**scenes.SCENES, **scenes_delta.SCENES}
@@ -184,11 +183,11 @@ class SaverOneWriter(Fixtures):
         self,
         strict: Callable[[], CheckpointSaver],
         calling: Calling,
+        side: Side,
         scene: str,
         durability: str,
     ) -> None:
-        reference = InMemorySaver()
-        expected = play(_SCENES[scene], Stage(lambda: reference, calling, durability))
+        expected = play_reference(_SCENES[scene], side, durability)
         found = play(_SCENES[scene], Stage(strict, calling, durability))
         for position, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
             assert ours == theirs, f"observation {position}"

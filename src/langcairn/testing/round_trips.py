@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from pydantic import BaseModel
 from langcairn.errors import InvalidInput
 from langcairn.forms import form
 from langcairn.testing.audit import audit
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import config_of, put, values_of
 from langcairn.testing.fixtures import Fixtures
 from langcairn.testing.models import Mood
@@ -38,6 +41,26 @@ def _forms(values: dict[str, Any]) -> dict[str, Form]:
     return {name: form(value) for name, value in values.items()}
 
 
+def _wrapped(wrapping: str) -> dict[str, Any]:
+    # Many times a large value is only slow.
+    samples = SAMPLES if wrapping in _ANY_SIZE else SMALL_SAMPLES
+    return {name: WRAPPINGS[wrapping](make) for name, make in samples.items()}
+
+
+@cache  # for all backends and sides, and their modules, the same
+def _given_and_expected(wrapping: str) -> tuple[dict[str, Form], dict[str, Form]]:
+    """Return the forms of the wrapped samples, and those in which the reference returns them."""
+    values = _wrapped(wrapping)
+    given = _forms(values)
+    reference = InMemorySaver()
+    put(reference, 1, {n: value for n, value in values.items() if n not in KEPT_BETTER})
+    expected = _forms(values_of(reference, config_of("thread")))
+    # Where the reference's serializer loses something, ours has to keep it.
+    if wrapping in _TRANSPARENT:
+        expected |= {name: given[name] for name in KEPT_BETTER & given.keys()}
+    return given, expected
+
+
 class RoundTrips(Fixtures):
     """Tests of what comes back of a value."""
 
@@ -45,17 +68,8 @@ class RoundTrips(Fixtures):
     def test_values_come_back_as_from_the_reference(
         self, saver: Caller, another: Callable[[], Caller], storage: Storage, wrapping: str
     ) -> None:
-        wrap = WRAPPINGS[wrapping]
-        # Many times a large value is only slow.
-        samples = SAMPLES if wrapping in _ANY_SIZE else SMALL_SAMPLES
-        values = {name: wrap(make) for name, make in samples.items()}
-        given = _forms(values)
-        reference = InMemorySaver()
-        put(reference, 1, {n: value for n, value in values.items() if n not in KEPT_BETTER})
-        expected = _forms(values_of(reference, config_of("thread")))
-        # Where the reference's serializer loses something, ours has to keep it.
-        if wrapping in _TRANSPARENT:
-            expected |= {name: given[name] for name in KEPT_BETTER & given.keys()}
+        values = _wrapped(wrapping)
+        given, expected = _given_and_expected(wrapping)
         put(saver, 1, values)
         assert _forms(values) == given  # nothing was done to the caller's objects
         put(saver, 2, values, parent=1)
@@ -113,22 +127,24 @@ class RoundTrips(Fixtures):
             found.append({name: form(metadata[name]) for name in values})
         assert {n: v for n, v in found[0].items() if v != found[1][n]} == {}
 
-    @pytest.mark.parametrize("name", MARKERS)
     def test_what_looks_like_a_marker_stays_what_it_is(
-        self, saver: Caller, another: Callable[[], Caller], name: str
+        self, saver: Caller, another: Callable[[], Caller]
     ) -> None:
-        value = MARKERS[name]()
-        values = {"$cairn": value, "a": {"b": value, "pad": "x" * 2000}, "l": [value] * 20}
-        config = put(saver, 1, values, looks=value)
-        put(saver, 2, {**values, "b": 1}, parent=1, changed=["b"])
-        saver.put_writes(config, [("$cairn", value)], "$cairn", "$cairn")
-        for reader in (saver, another()):
-            assert form(values_of(reader, config)) == form(values)
-            newest = values_of(reader, config_of("thread"))
-            assert {**newest, "b": 1} == {**values, "b": 1}
-            found = reader.get_tuple(config)
-            assert form(found.metadata["looks"]) == form(value)
-            assert found.pending_writes == [("$cairn", "$cairn", value)]
+        stranger = another()
+        for name, make in MARKERS.items():
+            value = make()
+            values = {"$cairn": value, "a": {"b": value, "pad": "x" * 2000}, "l": [value] * 20}
+            config = put(saver, 1, values, thread=name, looks=value)
+            put(saver, 2, {**values, "b": 1}, thread=name, parent=1, changed=["b"])
+            saver.put_writes(config, [("$cairn", value)], "$cairn", "$cairn")
+            for reader in (saver, stranger):
+                with case(name):
+                    assert form(values_of(reader, config)) == form(values)
+                    newest = values_of(reader, config_of(name))
+                    assert {**newest, "b": 1} == {**values, "b": 1}
+                    found = reader.get_tuple(config)
+                    assert form(found.metadata["looks"]) == form(value)
+                    assert found.pending_writes == [("$cairn", "$cairn", value)]
 
     def test_a_marker_as_a_metadata_key_is_kept_or_refused(self, saver: Caller) -> None:
         marker: dict[str, Any] = {"$cairn": ["c", "A" * 22]}
@@ -139,20 +155,20 @@ class RoundTrips(Fixtures):
         else:
             assert saver.get_tuple(config).metadata["$cairn"] == marker["$cairn"]
 
-    @pytest.mark.parametrize("count", [2, 15, 16, 17, 33, 300])
-    @pytest.mark.parametrize("size", [1, 80, 200])
-    def test_dicts_keep_their_order(
-        self, saver: Caller, another: Callable[[], Caller], count: int, size: int
-    ) -> None:
-        keys = [f"{(i * 7919) % count:x}" * (1 + i % 3) for i in range(count)]
-        one = dict.fromkeys(keys, "v" * size)
-        other = dict(reversed(one.items()))
-        put(saver, 1, {"one": one, "other": other})
-        put(saver, 2, {"one": other, "other": one}, parent=1)
-        for reader in (saver, another()):
-            found = values_of(reader, config_of("thread"))
-            assert list(found["one"]) == list(other)
-            assert list(found["other"]) == list(one)
+    def test_dicts_keep_their_order(self, saver: Caller, another: Callable[[], Caller]) -> None:
+        stranger = another()
+        for count, size in product((2, 15, 16, 17, 33, 300), (1, 80, 200)):
+            keys = [f"{(i * 7919) % count:x}" * (1 + i % 3) for i in range(count)]
+            one = dict.fromkeys(keys, "v" * size)
+            other = dict(reversed(one.items()))
+            thread = f"{count} of {size}"
+            put(saver, 1, {"one": one, "other": other}, thread=thread)
+            put(saver, 2, {"one": other, "other": one}, thread=thread, parent=1)
+            for reader in (saver, stranger):
+                with case(thread):
+                    found = values_of(reader, config_of(thread))
+                    assert list(found["one"]) == list(other)
+                    assert list(found["other"]) == list(one)
 
     def test_values_may_share_objects(self, saver: Caller, another: Callable[[], Caller]) -> None:
         shared: dict[str, Any] = {"text": "x" * 150, "list": ["y" * 150]}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import (
     checkpoint_id,
     config_of,
@@ -82,30 +83,32 @@ class SaverLists(Fixtures):
             put(saver, number, {"n": number}, parent=number - 1 or None)
         return saver
 
-    @pytest.mark.parametrize("where", _FILTERS, ids=lambda where: ascii(where)[:60])
-    def test_filters_find_what_they_find_in_the_reference(
-        self, saver: Caller, where: dict[str, Any]
-    ) -> None:
+    def test_filters_find_what_they_find_in_the_reference(self, saver: Caller) -> None:
         reference = InMemorySaver()
         for target in (saver, reference):
             for number, metadata in enumerate(_METADATA, start=1):
                 # A lone surrogate doesn't survive the reference's serializer: ours is asked alone.
                 put(target, number, {}, **metadata)
-        found = ids_of(list(saver.list(config_of("thread"), filter=where)))
-        expected = ids_of(list(reference.list(config_of("thread"), filter=where)))
-        if where == {"text": "a\ud800b"}:
-            expected = [checkpoint_id(7)]
-        elif where == {"text": None}:
-            expected = []
-        assert found == expected
+        for where in _FILTERS:
+            with case(where):
+                found = ids_of(list(saver.list(config_of("thread"), filter=where)))
+                expected = ids_of(list(reference.list(config_of("thread"), filter=where)))
+                if where == {"text": "a\ud800b"}:
+                    expected = [checkpoint_id(7)]
+                elif where == {"text": None}:
+                    expected = []
+                assert found == expected
 
-    @pytest.mark.parametrize("limit", [None, 0, -1, 1, 2, 4, 5, 6, 1000])
-    @pytest.mark.parametrize("before", [None, 1, 3, 9])
-    def test_limit_and_before(self, five: Caller, limit: int | None, before: int | None) -> None:
-        bound = None if before is None else config_of("thread", id=checkpoint_id(before))
-        expected = [n for n in (5, 4, 3, 2, 1) if before is None or n < before]
-        found = numbers_of(list(five.list(config_of("thread"), before=bound, limit=limit)))
-        assert found == (expected if limit is None else expected[: max(limit, 0)])
+    def test_limit_and_before(self, five: Caller) -> None:
+        for before in (None, 1, 3, 9):
+            bound = None if before is None else config_of("thread", id=checkpoint_id(before))
+            expected = [n for n in (5, 4, 3, 2, 1) if before is None or n < before]
+            for limit in (None, 0, -1, 1, 2, 4, 5, 6, 1000):
+                with case(before, limit):
+                    listed = five.list(config_of("thread"), before=bound, limit=limit)
+                    assert numbers_of(list(listed)) == (
+                        expected if limit is None else expected[: max(limit, 0)]
+                    )
 
     def test_filter_comes_before_limit(self, saver: Caller) -> None:
         for number in range(1, 101):

@@ -15,6 +15,7 @@ from langcairn.errors import InvalidInput, UnsafeType, Unserializable
 from langcairn.forms import form
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.calling import Caller
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import config_of, facts_of, put, values_of
 from langcairn.testing.fixtures import Calling, Fixtures
 from langcairn.testing.models import Address, Colour, Opaque, Person, Plan
@@ -33,6 +34,20 @@ _HOSTILE = (
     "A", "🪨", "é", "e\u0301", "$cairn", "None", "7", "07", "7.0", "x" * 300,
     "x" * 500, "x" * 499 + "y", "-", "CON", "a\x7f", "\u202e", "\U0010ffff",
 )  # fmt: skip
+
+
+# What can't be saved, and the steps that lead to the culprit.
+_UNSERIALIZABLE: dict[str, tuple[object, Sequence[str]]] = {
+    "alone": (Opaque(), ()),
+    "in a list": ([1, Opaque()], ("[1]",)),
+    "deep": ({"k": [{"deep": Opaque()}], "pad": "x" * 1200}, ("['k']", "[0]", "['deep']")),
+    "far": ([*range(300), Opaque()], ("[300]",)),
+    "in a dataclass": (Plan("x", [Opaque()]), ("steps", "[0]")),  # type: ignore[list-item]  # on purpose
+    "in a model": (Person.model_validate({"fullName": "a", "anything": Opaque()}), ("anything",)),
+    "in a message": (
+        AIMessage("a", additional_kwargs={"x": Opaque()}), ("additional_kwargs", "['x']"),
+    ),
+}  # fmt: skip
 
 
 class SaverPuts(Fixtures):
@@ -214,43 +229,26 @@ class SaverPuts(Fixtures):
 
     # What can't be saved
 
-    @pytest.mark.parametrize(
-        ("value", "steps"),
-        [
-            (Opaque(), ()),
-            ([1, Opaque()], ("[1]",)),
-            ({"k": [{"deep": Opaque()}], "pad": "x" * 1200}, ("['k']", "[0]", "['deep']")),
-            ([*range(300), Opaque()], ("[300]",)),
-            (Plan("x", [Opaque()]), ("steps", "[0]")),  # type: ignore[list-item]  # on purpose
-            (Person.model_validate({"fullName": "a", "anything": Opaque()}), ("anything",)),
-            (AIMessage("a", additional_kwargs={"x": Opaque()}), ("additional_kwargs", "['x']")),
-        ],
-        ids=["alone", "in a list", "deep", "far", "in a dataclass", "in a model", "in a message"],
-    )
     def test_what_cannot_be_saved_is_named_and_nothing_kept(
-        self, saver: Caller, storage: Storage, value: object, steps: Sequence[str]
+        self, saver: Caller, storage: Storage
     ) -> None:
-        before = put(saver, 1, {"good": _LARGE})
-        chunks = storage.chunks("thread")
-        for attempt in (
-            lambda: put(saver, 2, {"good": "y" * 3000, "bad": value}, parent=1),
-            lambda: saver.put_writes(before, [("good", "z" * 3000), ("bad", value)], "task"),
-        ):
-            with pytest.raises(Unserializable) as caught:
-                attempt()
-            assert "bad" in caught.value.path
-            position = 0
-            for step in steps:
-                position = caught.value.path.index(step, position) + len(step)
-            assert caught.value.type_name.endswith("models.Opaque")
-            assert all(part in str(caught.value) for part in ("bad", "Opaque"))
-        assert storage.chunks("thread") == chunks
-        found = saver.get_tuple(config_of("thread"))
-        assert found.config == before
-        assert found.pending_writes == []
-        assert values_of(saver, put(saver, 2, {"good": "y" * 3000}, parent=1)) == {
-            "good": "y" * 3000
-        }
+        for thread, (value, steps) in _UNSERIALIZABLE.items():
+            with case(thread):
+                before = put(saver, 1, {"good": _LARGE}, thread=thread)
+                chunks = storage.chunks(thread)
+                bad = {"good": "y" * 3000, "bad": value}
+                with pytest.raises(Unserializable) as caught:
+                    put(saver, 2, bad, thread=thread, parent=1)
+                _assert_named(caught.value, steps)
+                with pytest.raises(Unserializable) as caught:
+                    saver.put_writes(before, [("good", "z" * 3000), ("bad", value)], "task")
+                _assert_named(caught.value, steps)
+                assert storage.chunks(thread) == chunks
+                found = saver.get_tuple(config_of(thread))
+                assert found.config == before
+                assert found.pending_writes == []
+                after = put(saver, 2, {"good": "y" * 3000}, thread=thread, parent=1)
+                assert values_of(saver, after) == {"good": "y" * 3000}
 
     def test_metadata_that_cannot_be_saved_is_named(self, saver: Caller) -> None:
         with pytest.raises(Unserializable, match=r"nested.*Opaque"):
@@ -276,20 +274,22 @@ class SaverPuts(Fixtures):
         left = {one.checkpoint["channel_values"]["id"] for one in saver.list(None)}
         assert left == set(kept) - {"a", "%"}
 
-    @pytest.mark.parametrize(
-        "id", ["", "a\0b", "\0", "a\ud800", "x" * 10_000, None, b"a", 1.5, ["a"]]
-    )
-    def test_impossible_ids_are_refused(self, saver: Caller, id: Any) -> None:
+    def test_impossible_ids_are_refused(self, saver: Caller) -> None:
         put(saver, 1, {}, thread="a")
-        with pytest.raises(InvalidInput):
-            put(saver, 1, {}, thread=id)
-        with pytest.raises(InvalidInput):
-            saver.get_tuple(config_of(id))
-        with pytest.raises(InvalidInput):
-            list(saver.list(config_of(id)))
-        with pytest.raises(InvalidInput):
-            saver.delete_thread(id)
-        assert len(list(saver.list(None))) == 1
+        impossible: tuple[Any, ...] = (
+            "", "a\0b", "\0", "a\ud800", "x" * 10_000, None, b"a", 1.5, ["a"],
+        )  # fmt: skip
+        for id in impossible:
+            with case(id):
+                with pytest.raises(InvalidInput):
+                    put(saver, 1, {}, thread=id)
+                with pytest.raises(InvalidInput):
+                    saver.get_tuple(config_of(id))
+                with pytest.raises(InvalidInput):
+                    list(saver.list(config_of(id)))
+                with pytest.raises(InvalidInput):
+                    saver.delete_thread(id)
+                assert len(list(saver.list(None))) == 1
 
     @pytest.mark.parametrize("id", [7, UUID("12345678-1234-5678-1234-567812345678")])
     def test_ints_and_uuids_stand_for_their_text(self, saver: Caller, id: object) -> None:
@@ -323,20 +323,21 @@ class SaverPuts(Fixtures):
 
     # Versions
 
-    @pytest.mark.parametrize(
-        "begun",
-        [None, 0, 7, 2**40, 0.0, 7.5, f"{1:032}.{0.5:016}", f"{99:032}.{0.123:016}"],
-    )
-    def test_versions_of_any_saver_go_on_rising(self, storage: Storage, begun: Any) -> None:
+    def test_versions_of_any_saver_go_on_rising(self, storage: Storage) -> None:
         saver = CheckpointSaver(storage.open())
-        version, before = begun, []
-        for _ in range(120):
+        begins: tuple[Any, ...] = (
+            None, 0, 7, 2**40, 0.0, 7.5, f"{1:032}.{0.5:016}", f"{99:032}.{0.123:016}",
+        )  # fmt: skip
+        for begun in begins:
+            version, before = begun, []
+            for _ in range(120):
+                before.append(version)
+                version = saver.get_next_version(version, None)
             before.append(version)
-            version = saver.get_next_version(version, None)
-        before.append(version)
-        rising = [v for v in before if v is not None]
-        assert all(a < b for a, b in pairwise(rising))
-        assert begun is None or all(type(v) is type(begun) for v in rising)
+            rising = [v for v in before if v is not None]
+            with case(begun):
+                assert all(a < b for a, b in pairwise(rising))
+                assert begun is None or all(type(v) is type(begun) for v in rising)
 
     # Allowlists
 
@@ -386,6 +387,16 @@ class SaverParity(Fixtures):
         writer.delete_for_runs(["none"])
         writer.delete_thread("thread")
         assert reader.get_tuple(config) is None
+
+
+def _assert_named(error: Unserializable, steps: Sequence[str]) -> None:
+    """Assert that an error says where the culprit is, and what."""
+    assert "bad" in error.path
+    position = 0
+    for step in steps:
+        position = error.path.index(step, position) + len(step)
+    assert error.type_name.endswith("models.Opaque")
+    assert all(part in str(error) for part in ("bad", "Opaque"))
 
 
 def _ids(count: int) -> list[str]:

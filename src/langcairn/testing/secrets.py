@@ -13,6 +13,7 @@ from langcairn.checkpoint import Checkpoint
 from langcairn.errors import CairnError, CorruptData, DecryptionFailed, ForgedData, InvalidInput
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.security.keys import KEY_BYTES
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import checkpoint_id, config_of, put
 from langcairn.testing.fixtures import Calling, Fixtures
 
@@ -286,9 +287,8 @@ class SecretContract(Fixtures):
 
     # Bad input
 
-    @pytest.mark.parametrize(
-        ("options", "says"),
-        [
+    def test_bad_keys_are_refused(self, opened: Callable[..., Caller]) -> None:
+        bad: list[tuple[dict[str, Any], str]] = [
             ({"encryption": b"short"}, "32 bytes"),
             ({"encryption": []}, "no key"),
             ({"encryption": "secret"}, "env:NAME"),
@@ -299,13 +299,10 @@ class SecretContract(Fixtures):
             ({"encrypt_metadata": True}, "encryption"),
             ({"encryption": _A, "readable_metadata": "step"}, "string"),
             ({"signing_key": b"short"}, "32 bytes"),
-        ],
-    )
-    def test_bad_keys_are_refused(
-        self, opened: Callable[..., Caller], options: dict[str, Any], says: str
-    ) -> None:
-        with pytest.raises(CairnError, match=says):
-            opened(**options)
+        ]
+        for options, says in bad:
+            with case(options), pytest.raises(CairnError, match=says):
+                opened(**options)
 
     def test_a_plain_store_has_no_keys_to_change(self, storage: Storage, calling: Calling) -> None:
         with pytest.raises(InvalidInput, match="isn't encrypted"):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from langgraph.checkpoint.memory import InMemorySaver
+
 from langcairn.forms import Names, form
+from langcairn.testing.calling import Caller
 from langcairn.testing.checkpoints import config_of
 
 if TYPE_CHECKING:
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
     from langgraph.types import PregelTask, StateSnapshot
 
     from langcairn.forms import Form
-    from langcairn.testing.calling import Caller
+    from langcairn.testing.calling import Side
     from langcairn.testing.fixtures import Calling
 
 _LIMIT = 30  # [s]
@@ -107,6 +113,23 @@ def play(scene: Scene, stage: Stage) -> list[Form]:
     names = Names()
     seen = [form(observation, names) for observation in scene(stage)]
     return [*seen, form(sorted(stage.ran), names)]  # what ran side by side is in no order
+
+
+@cache  # the same for every backend
+def play_reference(
+    scene: Scene, side: Side, durability: str = "sync", kind: type[Stage] = Stage
+) -> list[Form]:
+    """Return the forms of everything that a scene sees with LangGraph's own saver in memory."""
+    reference = InMemorySaver()
+    with reference_calling(side) as calling:
+        return play(scene, kind(lambda: reference, calling, durability))
+
+
+@contextmanager
+def reference_calling(side: Side) -> Iterator[Calling]:
+    """Give what calls methods on a side, apart from any test."""
+    with asyncio.Runner() as runner:
+        yield lambda target: Caller(target, runner if side == "async" else None)
 
 
 def facts_of(snapshot: StateSnapshot) -> object:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import multiprocessing
+from functools import partial
+from itertools import count, product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ from langcairn import maintenance, operations, retention
 from langcairn.backends.base import FindCheckpoints
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.testing.audit import CLEAN, audit
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import checkpoint_id, config_of, put, values_of
 from langcairn.testing.fixtures import Fixtures
 
@@ -71,126 +74,137 @@ removals = pytest.mark.parametrize("removal", _REMOVALS, ids=lambda removal: rem
 def run_with_break(
     store: CheckpointStore, operation: Operation[Any], at: int, interlude: Callable[[], None]
 ) -> bool:
-    """Run an operation, and something else before its request number ``at``.
+    """Run an operation, and something else before its request number ``at``, the first being 0.
 
     Returns whether the operation had so many requests.
     """
     answer: Any = None
     error: BaseException | None = None
-    count = 0
+    number = 0
     try:
         while True:
             request = operation.send(answer) if error is None else operation.throw(error)
-            if count == at:
+            if number == at:
                 interlude()
-            count += 1
+            number += 1
             answer, error = None, None
             try:
                 answer = store.backend.execute(request)
             except Exception as raised:  # noqa: BLE001 -- the operation's to handle
                 error = raised
     except StopIteration:
-        return count > at
+        return number > at
 
 
 class TwoWriters(Fixtures):
     """Tests with a writer whose cache is out of date."""
 
     @pytest.fixture
-    def writers(self, storage: Storage) -> tuple[CheckpointSaver, CheckpointSaver]:
-        """Two savers with warm caches on a thread of five checkpoints and writes."""
-        first, second = (CheckpointSaver(storage.open()) for _ in range(2))
-        _fill(first)
-        for saver in (first, second):
-            list(saver.list(None))
-        return first, second
+    def begin(self, storage: Storage) -> Callable[[], tuple[CheckpointSaver, CheckpointSaver]]:
+        """Return what gives two savers with warm caches on a thread of five checkpoints and writes.
+
+        Each call begins the thread anew, and lets them forget what was before.
+        """
+        savers = CheckpointSaver(storage.open()), CheckpointSaver(storage.open())
+
+        def begin() -> tuple[CheckpointSaver, CheckpointSaver]:
+            for thread in ("thread", "source"):
+                savers[0].delete_thread(thread)
+                for saver in savers:
+                    saver.store.codec.caches.drop(thread)
+            _fill(savers[0])
+            for saver in savers:
+                list(saver.list(None))
+            return savers
+
+        return begin
 
     @removals
-    @pytest.mark.parametrize("at", range(10))
     def test_a_put_in_the_middle_of_a_removal(
         self,
-        writers: tuple[CheckpointSaver, CheckpointSaver],
+        begin: Callable[[], tuple[CheckpointSaver, CheckpointSaver]],
         storage: Storage,
         removal: _Removal,
-        at: int,
     ) -> None:
-        first, second = writers
-
-        def interlude() -> None:
-            for number, parent in ((6, 5), (8, 6), (9, 8)):
-                _put(second, number, parent=parent, changed=["log", "n", "own"])
-            second.put_writes(config_of("thread", id=checkpoint_id(6)), _writes(6), "task")
-
-        run_with_break(first.store, removal.on(first.store), at, interlude)
-        _assert_whole(storage)
+        for at in count():
+            first, second = begin()
+            if not run_with_break(
+                first.store, removal.on(first.store), at, partial(_go_on, second)
+            ):
+                break
+            with case(at):
+                _assert_whole(storage)
+        # To remove is to find, to remove, to find what nothing refers to and to sweep it.
+        assert at >= (1 if removal.name == "clear" else 4)
 
     @removals
-    @pytest.mark.parametrize("at", range(3))
-    @pytest.mark.parametrize("what", ["put", "writes"])
     def test_a_removal_in_the_middle_of_a_put(
         self,
-        writers: tuple[CheckpointSaver, CheckpointSaver],
+        begin: Callable[[], tuple[CheckpointSaver, CheckpointSaver]],
         storage: Storage,
         removal: _Removal,
-        at: int,
-        what: str,
     ) -> None:
-        first, second = writers
-        if what == "put":
-            recorded: list[Any] = []
-            recorder = type("Recorder", (), {"put": lambda _self, *args: recorded.extend(args)})
-            put(recorder(), 6, _values(6), parent=5, changed=["log", "n", "own"])
-            draft = second._draft(*recorded)  # noqa: SLF001 -- to stop it half-way
-            operation = operations.save(second.store.codec, [draft])
-        else:
-            key = ("thread", "", checkpoint_id(5))
-            operation = operations.save_writes(second.store.codec, key, _writes(7), "task 2", "")
-        run_with_break(
-            second.store, operation, at, lambda: first.store.run(removal.on(first.store))
-        )
+        # A put is one request; the removal comes before it.
+        first, second = begin()
+        recorded: list[Any] = []
+        recorder = type("Recorder", (), {"put": lambda _self, *args: recorded.extend(args)})
+        put(recorder(), 6, _values(6), parent=5, changed=["log", "n", "own"])
+        draft = second._draft(*recorded)  # noqa: SLF001 -- to stop it half-way
+        operation = operations.save(second.store.codec, [draft])
+        assert run_with_break(second.store, operation, 0, partial(_remove, first, removal))
         _assert_whole(storage)
-        if what == "put":
-            assert values_of(second, config_of("thread", id=checkpoint_id(6))) == _values(6)
+        assert values_of(second, config_of("thread", id=checkpoint_id(6))) == _values(6)
 
     @removals
-    @pytest.mark.parametrize("at", [2, 4])
-    @pytest.mark.parametrize(
-        "other", [_Removal("keep newest"), _Removal("delete")], ids=lambda removal: removal.name
-    )
-    def test_whoever_removed_puts_with_what_it_remembers(
+    def test_a_removal_in_the_middle_of_a_put_of_writes(
         self,
-        writers: tuple[CheckpointSaver, CheckpointSaver],
+        begin: Callable[[], tuple[CheckpointSaver, CheckpointSaver]],
         storage: Storage,
         removal: _Removal,
-        other: _Removal,
-        at: int,
+    ) -> None:
+        first, second = begin()
+        key = ("thread", "", checkpoint_id(5))
+        operation = operations.save_writes(second.store.codec, key, _writes(7), "task 2", "")
+        assert run_with_break(second.store, operation, 0, partial(_remove, first, removal))
+        _assert_whole(storage)
+
+    @removals
+    def test_whoever_removed_puts_with_what_it_remembers(
+        self,
+        begin: Callable[[], tuple[CheckpointSaver, CheckpointSaver]],
+        storage: Storage,
+        removal: _Removal,
     ) -> None:
         """What survives a removal in a cache is stored, whoever removes something meanwhile."""
-        first, second = writers
-        _put(first, 6, parent=5, changed=["log", "n", "own"])
+        # To clear is one request.
+        ats = (0,) if removal.name == "clear" else (2, 4)
+        for at, other in product(ats, (_Removal("keep newest"), _Removal("delete"))):
+            first, second = begin()
+            _put(first, 6, parent=5, changed=["log", "n", "own"])
 
-        def interlude() -> None:
-            _put(second, 7, 1, parent=6)
-            second.store.run(other.on(second.store))
+            def interlude(second: CheckpointSaver = second, other: _Removal = other) -> None:
+                _put(second, 7, 1, parent=6)
+                _remove(second, other)
 
-        run_with_break(first.store, removal.on(first.store), at, interlude)
-        for number, kind in ((8, 0), (9, 1), (10, 0)):
-            _put(first, number, kind, parent=number - 1)
-            key = config_of("thread", id=checkpoint_id(number))
-            first.put_writes(key, _writes(number), "task")
-        _assert_whole(storage)
+            with case(at, other.name):
+                assert run_with_break(first.store, removal.on(first.store), at, interlude)
+                for number, kind in ((8, 0), (9, 1), (10, 0)):
+                    _put(first, number, kind, parent=number - 1)
+                    key = config_of("thread", id=checkpoint_id(number))
+                    first.put_writes(key, _writes(number), "task")
+                _assert_whole(storage)
 
     @pytest.mark.parametrize(
         "changed", [None, ["n"]], ids=["a put in full", "a put of one channel"]
     )
     def test_what_was_removed_is_not_remembered(
         self,
-        writers: tuple[CheckpointSaver, CheckpointSaver],
+        begin: Callable[[], tuple[CheckpointSaver, CheckpointSaver]],
         storage: Storage,
         changed: list[str] | None,
     ) -> None:
         """The last value, and the last checkpoint, of a cache may be the very ones removed."""
-        saver, _ = writers
+        saver, _ = begin()
         _put(saver, 6, 2, parent=5)
         saver.put_writes(config_of("thread", id=checkpoint_id(6)), _writes(50), "task")
         saver.store.delete(checkpoint_id(6), execution_id="thread")
@@ -273,6 +287,17 @@ def _prune_and_clear(url: str, rounds: int) -> None:
                 assert one.checkpoint["channel_values"] == _expected(one)
             if number % 8 == 7:
                 saver.delete_thread("thread")
+
+
+def _remove(saver: CheckpointSaver, removal: _Removal) -> None:
+    saver.store.run(removal.on(saver.store))
+
+
+def _go_on(saver: CheckpointSaver) -> None:
+    """Put what a graph would that goes on."""
+    for number, parent in ((6, 5), (8, 6), (9, 8)):
+        _put(saver, number, parent=parent, changed=["log", "n", "own"])
+    saver.put_writes(config_of("thread", id=checkpoint_id(6)), _writes(6), "task")
 
 
 def _fill(saver: CheckpointSaver) -> None:

@@ -17,6 +17,7 @@ from langcairn.errors import CorruptData, InvalidInput, LeaseHeld
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.retention import Candidate, Retention
 from langcairn.testing.audit import CLEAN, audit
+from langcairn.testing.cases import case
 from langcairn.testing.checkpoints import config_of, put, values_of
 from langcairn.testing.fixtures import Calling, Fixtures
 from langcairn.testing.rows import chunk_id, row, write
@@ -75,9 +76,8 @@ class MaintenanceContract(Fixtures):
 
     # Rules
 
-    @pytest.mark.parametrize(
-        ("rule", "left"),
-        [
+    def test_a_rule(self, store: Caller, storage: Storage) -> None:
+        rules = [
             (Retention(max_checkpoints=3), [1, 2, 3]),
             (Retention(max_age=4.5 * _DAY), [1, 2, 3, 4]),
             (Retention(max_age=0), [1]),
@@ -90,10 +90,13 @@ class MaintenanceContract(Fixtures):
             (Retention(max_bytes=10**9), list(range(1, 10))),
             (Retention(), list(range(1, 10))),
             (Retention(max_checkpoints=1, threads="other"), list(range(1, 10))),
-        ],
-        ids=map(str, range(12)),
-    )
-    def test_a_rule(
+        ]
+        for rule, left in rules:
+            with case(rule):
+                store.clear("run")
+                self._assert_leaves(store, storage, rule, left)
+
+    def _assert_leaves(
         self, store: Caller, storage: Storage, rule: Retention, left: list[int]
     ) -> None:
         _fill(store, "run", range(1, 10))

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langcairn.errors import CheckpointNotFound, InvalidInput
@@ -21,13 +20,13 @@ from langcairn.testing import scenes, scenes_delta
 from langcairn.testing.audit import CLEAN, audit
 from langcairn.testing.checkpoints import checkpoint_id, config_of, numbers_of, put
 from langcairn.testing.fixtures import Calling, Fixtures
-from langcairn.testing.stage import Stage, play
+from langcairn.testing.stage import Stage, play, play_reference
 from langcairn.testing.workflow_graphs import FAN_LOG, Journal, fan, loop, run_elsewhere
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langcairn.testing.calling import Caller
+    from langcairn.testing.calling import Caller, Side
     from langcairn.testing.storage import Storage
 
 _HOUR = timedelta(hours=1)
@@ -57,10 +56,9 @@ class Saving(Fixtures):
 
     @pytest.mark.parametrize("scene", _SOME)
     def test_a_graph_runs_so_without_an_interval(
-        self, storage: Storage, calling: Calling, scene: str
+        self, storage: Storage, calling: Calling, side: Side, scene: str
     ) -> None:
-        reference = InMemorySaver()
-        expected = play(_SCENES[scene], Stage(lambda: reference, calling))
+        expected = play_reference(_SCENES[scene], side)
         saver = IntervalSaver(CheckpointSaver(storage.open()), timedelta(0))
         assert play(_SCENES[scene], Stage(lambda: saver, calling)) == expected
         assert audit(storage, "thread").dangling == set()
@@ -68,10 +66,9 @@ class Saving(Fixtures):
     @pytest.mark.parametrize("interval", [_HOUR, timedelta(milliseconds=1)], ids=["hour", "ms"])
     @pytest.mark.parametrize("scene", _SOME)
     def test_a_graph_gives_the_same_while_checkpoints_are_held_back(
-        self, storage: Storage, calling: Calling, scene: str, interval: timedelta
+        self, storage: Storage, calling: Calling, side: Side, scene: str, interval: timedelta
     ) -> None:
-        reference = InMemorySaver()
-        expected = play(_SCENES[scene], _Outcomes(lambda: reference, calling))
+        expected = play_reference(_SCENES[scene], side, kind=_Outcomes)
         saver = IntervalSaver(CheckpointSaver(storage.open()), interval)
         assert play(_SCENES[scene], _Outcomes(lambda: saver, calling)) == expected
         before = saver.get_tuple(config_of("thread"))
@@ -239,11 +236,10 @@ class Keeping(Fixtures):
 
     @pytest.mark.parametrize("name", [*_SOME, "commands", "map_and_reduce"])
     def test_a_graph_gives_the_same_with_the_newest_alone(
-        self, storage: Storage, calling: Calling, name: str
+        self, storage: Storage, calling: Calling, side: Side, name: str
     ) -> None:
         scene = _SCENES[name]
-        reference = InMemorySaver()
-        expected = play(scene, _Outcomes(lambda: reference, calling))
+        expected = play_reference(scene, side, kind=_Outcomes)
         store = storage.open()
 
         class Pruning(CheckpointSaver):
