@@ -27,7 +27,7 @@ from langcairn.closing import Closing
 from langcairn.errors import CairnError, StoreClosed
 from langcairn.langgraph.merging import Merge, newer, place_of
 from langcairn.langgraph.saver import NODE_NAME, CheckpointSaver, thread_of, tuple_of
-from langcairn.langgraph.shelf import Batch, Held, Shelf, WritesCall
+from langcairn.langgraph.shelf import Batch, Flush, Held, Shelf, WritesCall
 from langcairn.store import CheckpointStore
 
 if TYPE_CHECKING:
@@ -193,7 +193,10 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
         Raises:
             StoreError: It could not be saved; it is still held back.
         """
-        for batch in self._take(thread_id):
+        for batch in self._batches(thread_id):
+            if isinstance(batch, Flush):
+                batch.wait()
+                continue
             saved = False
             try:
                 for method, arguments in self._steps(batch):
@@ -204,7 +207,10 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
 
     async def aflush(self, thread_id: str | None = None) -> None:
         """Do as `flush`."""
-        for batch in self._take(thread_id):
+        for batch in self._batches(thread_id):
+            if isinstance(batch, Flush):
+                await batch.await_end()
+                continue
             saved = False
             try:
                 for method, arguments in self._steps(batch):
@@ -213,14 +219,18 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
             finally:
                 self._release(batch, saved=saved)
 
-    def _take(self, thread_id: str | None) -> Iterator[Batch]:
+    def _batches(self, thread_id: str | None) -> Iterator[Batch | Flush]:
+        """Yield what is to be saved, and before it the flushes that have to end."""
         with self._shelf.lock:
             threads = self._shelf.executions() if thread_id is None else [str(thread_id)]
         for thread in threads:
-            with self._shelf.lock:
-                batch = self._shelf.take(thread)
-            if batch.held:
-                yield batch
+            taken: Batch | Flush | None = None
+            while not isinstance(taken, Batch):
+                with self._shelf.lock:
+                    taken = self._shelf.take(thread)
+                if taken is None:
+                    break
+                yield taken
 
     def _steps(self, batch: Batch) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """Yield the calls that save a batch: a method of the inner saver and its arguments.
@@ -415,18 +425,22 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread."""
-        self._drop(thread_id)
+        if flush := self._drop(thread_id):
+            flush.wait()  # what it still stores is to be deleted, too
         self.inner.delete_thread(thread_id)
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Do as `delete_thread`."""
-        self._drop(thread_id)
+        if flush := self._drop(thread_id):
+            await flush.await_end()
         await self.inner.adelete_thread(thread_id)
 
-    def _drop(self, thread_id: str) -> None:
+    def _drop(self, thread_id: str) -> Flush | None:
+        """Forget what is held back of a thread. Returns the flush of it that is under way."""
         with self._shelf.lock:
             self._shelf.drop([str(thread_id)])
             self._memory.delete_thread(thread_id)
+            return self._shelf.flush_of(str(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Save what is held back, and do as `CheckpointSaver.delete_for_runs`."""

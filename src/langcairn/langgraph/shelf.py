@@ -5,10 +5,14 @@ Their content is in a store in memory, encoded: nodes may change their objects a
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langcairn.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,6 +59,39 @@ class Batch(NamedTuple):
     held: Sequence[tuple[Held, int]]
 
 
+class Flush:
+    """A flush of a thread that is under way, for those who come after it.
+
+    Two at once could store a write of the earlier one over its newer version of the later one.
+    """
+
+    def __init__(self) -> None:
+        self._owner = threading.get_ident()
+        self._ended: Future[None] = Future()
+
+    def end(self) -> None:
+        """Let the others go on."""
+        self._ended.set_result(None)
+
+    def wait(self) -> None:
+        """Wait until it has ended.
+
+        Raises:
+            StoreUnavailable: It needs the calling thread to go on.
+        """
+        if threading.get_ident() == self._owner:
+            raise StoreUnavailable(
+                "not possible while the same thread is saving checkpoints of this one; in a "
+                "coroutine, await the method with an `a` before its name"
+            )
+        self._ended.result()
+
+    async def await_end(self) -> None:
+        """Do as `wait`, without blocking the event loop."""
+        # Shielded: who is cancelled must not cancel what others wait for, too.
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+
 @dataclass
 class _Thread:
     since: float
@@ -74,6 +111,7 @@ class Shelf:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self._threads: dict[str, _Thread] = {}
+        self._flushes: dict[str, Flush] = {}
 
     def add(self, execution_id: str, held: Held, *, needs_parent: bool) -> None:
         """Hold back a checkpoint, in place of those that it continues.
@@ -131,17 +169,31 @@ class Shelf:
         """Return until when each thread has to be saved [s, monotonic]."""
         return {name: thread.since + interval for name, thread in self._threads.items()}
 
-    def take(self, execution_id: str) -> Batch:
-        """Begin to save what is held of a thread."""
+    def flush_of(self, execution_id: str) -> Flush | None:
+        """Return the flush of a thread that is under way."""
+        return self._flushes.get(execution_id)
+
+    def take(self, execution_id: str) -> Batch | Flush | None:
+        """Begin to save what is held of a thread: until `release`, nobody else can.
+
+        Returns:
+            What is to be saved, the flush that must end before, or None if nothing is held.
+        """
+        if (flush := self._flushes.get(execution_id)) is not None:
+            return flush
         batch = sorted(
             self.all(execution_id), key=lambda held: held.id
         )  # callers before the called
+        if not batch:
+            return None
+        self._flushes[execution_id] = Flush()
         for held in batch:
             held.saving = True
         return Batch(execution_id, [(held, len(held.calls)) for held in batch])
 
     def release(self, batch: Batch, *, saved: bool) -> bool:
         """End a flush. Returns whether nothing of the thread is held any more."""
+        self._flushes.pop(batch.execution_id).end()
         thread = self._threads.get(batch.execution_id)
         if thread is None:
             return True
