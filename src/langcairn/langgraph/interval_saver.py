@@ -158,7 +158,9 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
             self._shelf.add(
                 execution_id,
                 held,
-                needs_parent=bool(metadata.get("counters_since_delta_snapshot")),
+                # Without an interval none is skipped, also if its flush still waits for another.
+                needs_parent=not self.interval
+                or bool(metadata.get("counters_since_delta_snapshot")),
             )
             if self.interval and not self._timer:
                 self._timer.append(

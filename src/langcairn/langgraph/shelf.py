@@ -119,7 +119,8 @@ class Shelf:
         Args:
             execution_id: Its thread.
             held: The checkpoint, with the parent and versions that it was put with.
-            needs_parent: A `DeltaChannel` is rebuilt from its ancestors: they stay.
+            needs_parent: The checkpoint that it continues stays, too, as it must where a
+                `DeltaChannel` is rebuilt from its ancestors.
         """
         thread = self._threads.setdefault(execution_id, _Thread(time.monotonic()))
         chain = thread.chains.setdefault(held.namespace, [])
