@@ -25,8 +25,8 @@ from langcairn.backends.file.directory import Directory, words_of
 from langcairn.backends.file.log import Log
 from langcairn.backends.postgres.queries import answer
 from langcairn.backends.postgres.schema import Schema
-from langcairn.backends.sqlite_queries import Queries
-from langcairn.backends.sqlite_schema import tables_of
+from langcairn.backends.sqlite.queries import Queries
+from langcairn.backends.sqlite.schema import tables_of
 from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:

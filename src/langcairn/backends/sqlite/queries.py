@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -44,152 +43,25 @@ from langcairn.backends.conditions import (
     renewed,
 )
 from langcairn.backends.measures import Measure, MeasureExecutions, Ping
-from langcairn.backends.sqlite_measures import Measures
+from langcairn.backends.sqlite.measures import Measures
+from langcairn.backends.sqlite.statements import CONDITIONS, FIND, SQL
+from langcairn.backends.sqlite.values import (
+    checkpoint_of,
+    columns_of,
+    json_columns,
+    time_text,
+    write_of,
+)
 from langcairn.errors import CorruptData, StaleEpoch
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
-    from langcairn.backends.sqlite_schema import Tables
+    from langcairn.backends.sqlite.schema import Tables
 
-# The inner query needs nothing but an index, also where it has to sort: 10 of the 5,000 checkpoints
-# of an execution take 1 ms like this, and 10 ms if whole rows are sorted.
-#
-# TEXT is read as a BLOB where bytes are wanted: SQLite holds UTF-8, and decoding it only to encode
-# it again would cost more than reading it.
-# Each row comes once for each of its writes: one statement reads one state of the database, where
-# several would need a transaction around them, which takes longer than the rows do.
-_FIND = """
-SELECT c.execution_id, c.namespace, c.id, c.parent_id, c.node_name,
-    CAST(c.state AS BLOB), CAST(c.metadata AS BLOB), c.timestamp, c.version,
-    CAST(c.graph AS BLOB), COALESCE(e.epoch, 0), w.namespace, w.checkpoint_id, w.task_id, w.idx,
-    w.task_path, w.channel, CAST(w.value AS BLOB)
-FROM (SELECT c.rowid AS found FROM {checkpoints} AS c WHERE {conditions}
-    ORDER BY c.id DESC, c.execution_id DESC, c.namespace DESC LIMIT :limit)
-CROSS JOIN {checkpoints} AS c ON c.rowid = found
-LEFT JOIN {executions} AS e ON e.execution_id = c.execution_id
-LEFT JOIN {writes} AS w ON :with_writes AND w.execution = e.number
-    AND w.namespace = c.namespace AND w.checkpoint_id = c.id
-"""
 
-_KEY = itemgetter(2, 0, 1)  # in the order of the answer
-
-_CONDITIONS = {
-    "execution_id": "c.execution_id = :execution_id",
-    "namespace": "c.namespace = :namespace",
-    "id": "c.id = :id",
-    "before_id": "c.id < :before_id",
-    "after": """
-        (c.id, c.execution_id, c.namespace) < (:after_id, :after_execution, :after_namespace)""",
-    "since": "c.timestamp >= :since",
-    "until": "c.timestamp < :until",
-    # Never too strict. What JSON can't say exactly is equally inexact on both sides; an object may
-    # stand for a value of another kind, such as an enum's member; and a row whose metadata is
-    # damaged passes, so that the store can say which one it is.
-    "metadata": """CASE
-        WHEN NOT json_valid(c.metadata) THEN TRUE
-        WHEN json_type(c.metadata) <> 'object' THEN TRUE
-        ELSE NOT EXISTS (SELECT 1 FROM json_each(:metadata) AS wanted WHERE NOT EXISTS (
-            SELECT 1 FROM json_each(c.metadata) AS present
-            WHERE present.key = wanted.key
-                AND (present.atom IS wanted.atom OR present.type = 'object')))
-        END""",
-}
-
-_SQL = {
-    "all writes": """
-        SELECT namespace, checkpoint_id, task_id, idx, task_path, channel, CAST(value AS BLOB)
-        FROM {writes}
-        WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)""",
-    # A list as JSON: SQLite's limit on variables could be as low as 999.
-    "chunks": """
-        SELECT id, CAST(data AS BLOB) FROM {chunks}
-        WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
-            AND id IN (SELECT value FROM json_each(?))""",
-    "keys": "SELECT namespace, id FROM {checkpoints} WHERE execution_id = ?",
-    # What belongs to no execution, and so would never be read. A checkpoint without the columns of
-    # ours was inserted with SQL, which is fine.
-    "strays": """
-        SELECT 'a checkpoint is of the unknown execution ' || quote(execution_id)
-        FROM {checkpoints} WHERE graph <> '{{}}'
-            AND execution_id NOT IN (SELECT execution_id FROM {executions})
-        UNION SELECT 'a chunk is of the unknown execution number ' || execution
-        FROM {chunks} WHERE execution NOT IN (SELECT number FROM {executions})
-        UNION SELECT 'a pending write is of the unknown execution number ' || execution
-        FROM {writes} WHERE execution NOT IN (SELECT number FROM {executions})""",
-    "old chunks": """
-        SELECT id FROM {chunks}
-        WHERE execution = (SELECT number FROM {executions} WHERE execution_id = ?)
-            AND epoch < ?""",
-    "executions": """
-        SELECT execution_id FROM {executions} WHERE execution_id > :after
-        ORDER BY execution_id LIMIT :limit""",
-    # Not one statement with "OR :before IS NULL": that would look at every id up to the last one.
-    "executions before": """
-        SELECT execution_id FROM {executions}
-        WHERE execution_id > :after AND execution_id < :before
-        ORDER BY execution_id LIMIT :limit""",
-    "execution": """
-        SELECT number, epoch, lease_token, lease_owner, lease_until, lease_ttl FROM {executions}
-        WHERE execution_id = ?""",
-    "add execution": "INSERT INTO {executions} (execution_id, epoch) VALUES (?, ?)",
-    "set epoch": "UPDATE {executions} SET epoch = ? WHERE number = ?",
-    "set lease": """
-        UPDATE {executions} SET lease_token = ?, lease_owner = ?, lease_until = ?, lease_ttl = ?
-        WHERE number = ?""",
-    "version of": """
-        SELECT version FROM {checkpoints} WHERE id = ? AND execution_id = ? AND namespace = ?""",
-    "newest": "SELECT max(id) FROM {checkpoints} WHERE execution_id = ? AND namespace = ?",
-    "put checkpoint": """
-        INSERT INTO {checkpoints} (execution_id, namespace, id, parent_id, node_name, state,
-            metadata, timestamp, version, graph) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (id, execution_id, namespace) DO NOTHING""",
-    "state of": """
-        SELECT CAST(state AS BLOB) FROM {checkpoints}
-        WHERE id = :2 AND execution_id = :0 AND namespace = :1""",
-    "replace checkpoint": """
-        UPDATE {checkpoints} SET parent_id = :3, node_name = :4, state = :5, metadata = :6,
-            timestamp = :7, version = :8, graph = :9
-        WHERE id = :2 AND execution_id = :0 AND namespace = :1""",
-    "put chunk": """
-        INSERT INTO {chunks} (execution, id, epoch, data) VALUES (?, ?, ?, ?)
-        ON CONFLICT (execution, id) DO UPDATE SET epoch = excluded.epoch
-            WHERE epoch < excluded.epoch""",
-    "put write": """
-        INSERT INTO {writes} (execution, namespace, checkpoint_id, task_id, idx, task_path,
-            channel, value) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (execution, namespace, checkpoint_id, task_id, idx) DO NOTHING""",
-    "value of": """
-        SELECT CAST(value AS BLOB) FROM {writes} WHERE execution = :0 AND namespace = :1
-            AND checkpoint_id = :2 AND task_id = :3 AND idx = :4""",
-    "replace write": """
-        UPDATE {writes} SET task_path = :5, channel = :6, value = :7 WHERE execution = :0
-            AND namespace = :1 AND checkpoint_id = :2 AND task_id = :3 AND idx = :4""",
-    "any checkpoint": "SELECT 1 FROM {checkpoints} WHERE execution_id = ? LIMIT 1",
-    "any write": "SELECT 1 FROM {writes} WHERE execution = ? LIMIT 1",
-    "remove checkpoint": """
-        DELETE FROM {checkpoints} WHERE execution_id = ? AND namespace = ? AND id = ?""",
-    "remove writes": """
-        DELETE FROM {writes} WHERE execution = ? AND namespace = ? AND checkpoint_id = ?""",
-    "sweep": """
-        DELETE FROM {chunks} WHERE execution = ? AND epoch < ?
-            AND id IN (SELECT value FROM json_each(?))""",
-    "rewrite chunk": "UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ?",
-    "move chunk": """
-        UPDATE {chunks} SET data = ? WHERE execution = ? AND id = ? AND data = ?""",
-    "rewrite checkpoint": """
-        UPDATE {checkpoints} SET state = ?, metadata = ?, graph = ?
-        WHERE execution_id = ? AND namespace = ? AND id = ?
-            AND state = ? AND metadata = ? AND graph = ?""",
-    "rewrite write": """
-        UPDATE {writes} SET value = ? WHERE execution = ? AND namespace = ? AND checkpoint_id = ?
-            AND task_id = ? AND idx = ? AND value = ?""",
-    "clear checkpoints": "DELETE FROM {checkpoints} WHERE execution_id = ?",
-    "clear writes": "DELETE FROM {writes} WHERE execution = ?",
-    "clear chunks": "DELETE FROM {chunks} WHERE execution = ?",
-    "clear execution": "DELETE FROM {executions} WHERE number = ?",
-}
+_KEY = itemgetter(2, 0, 1)  # of a row of `FIND`, in the order of the answer
 
 
 class Queries:
@@ -202,7 +74,7 @@ class Queries:
     """
 
     def __init__(self, tables: Tables) -> None:
-        self._sql = {name: tables.sql(text) for name, text in _SQL.items()}
+        self._sql = {name: tables.sql(text) for name, text in SQL.items()}
         self._tables = tables
         self._find_by_shape: dict[tuple[str, ...], str] = {}
         measures = Measures(tables)
@@ -269,7 +141,7 @@ class Queries:
 
     def _put(self, connection: sqlite3.Connection, row: CheckpointRow) -> bool:
         """Store a checkpoint. Returns whether it replaced another state."""
-        columns = _columns(row)
+        columns = columns_of(row)
         if connection.execute(self._sql["put checkpoint"], columns).rowcount:
             return False
         values = {str(place): column for place, column in enumerate(columns)}
@@ -337,7 +209,10 @@ class Queries:
         )
         connection.executemany(
             self._sql["rewrite checkpoint"],
-            [(*_json(new), *old[:3], *_json(old)) for old, new in rewrite.checkpoints],
+            [
+                (*json_columns(new), *old[:3], *json_columns(old))
+                for old, new in rewrite.checkpoints
+            ],
         )
         connection.executemany(
             self._sql["rewrite write"],
@@ -406,8 +281,8 @@ class Queries:
             "id": find.id,
             "before_id": find.before_id,
             "after": find.after,
-            "since": _time_text(find.since) if find.since else None,
-            "until": _time_text(find.until) if find.until else None,
+            "since": time_text(find.since) if find.since else None,
+            "until": time_text(find.until) if find.until else None,
             "metadata": json.dumps(dict(find.metadata)) if find.metadata else None,
         }
         shape = tuple(name for name, value in values.items() if value is not None)
@@ -426,23 +301,23 @@ class Queries:
         for _, group in groupby(rows, key=_KEY):
             same = list(group)
             row = same[0]
-            writes = [_write(row[0], one[11:]) for one in same if one[11] is not None]
+            writes = [write_of(row[0], one[11:]) for one in same if one[11] is not None]
             writes.sort(key=writes_order)
-            found.append(FoundCheckpoint(_checkpoint(row[:10]), writes, row[10]))
+            found.append(FoundCheckpoint(checkpoint_of(row[:10]), writes, row[10]))
         return found
 
     def _find_sql(self, shape: tuple[str, ...]) -> str:
         """Return the statement for this combination of conditions."""
         sql = self._find_by_shape.get(shape)
         if sql is None:
-            conditions = " AND ".join(_CONDITIONS[name] for name in shape) or "TRUE"
-            sql = self._tables.sql(_FIND.replace("{conditions}", conditions))
+            conditions = " AND ".join(CONDITIONS[name] for name in shape) or "TRUE"
+            sql = self._tables.sql(FIND.replace("{conditions}", conditions))
             self._find_by_shape[shape] = sql
         return sql
 
     def _find_writes(self, connection: sqlite3.Connection, find: FindWrites) -> list[WriteRow]:
         rows = connection.execute(self._sql["all writes"], (find.execution_id,)).fetchall()
-        return [_write(find.execution_id, row) for row in rows]
+        return [write_of(find.execution_id, row) for row in rows]
 
     def _fetch_chunks(
         self, connection: sqlite3.Connection, fetch: FetchChunks
@@ -480,10 +355,6 @@ class Queries:
         )
 
 
-def _json(row: CheckpointRow) -> tuple[str, str, str]:
-    return row.state.decode(), row.metadata.decode(), row.graph.decode()
-
-
 class _Stored:
     """What is stored of an execution before a commit."""
 
@@ -506,55 +377,3 @@ class _Stored:
 
     def holds(self, row: CheckpointRow) -> bool:  # noqa: ARG002 -- as in Stored
         return False  # no commit comes again: what isn't acknowledged here wasn't made
-
-
-def _columns(row: CheckpointRow) -> tuple[object, ...]:
-    """Turn a row into column values, in the order of its fields."""
-    return (
-        *row[:5],
-        row.state.decode(),
-        row.metadata.decode(),
-        _time_text(row.timestamp),
-        row.version,
-        row.graph.decode(),
-    )
-
-
-def _time_text(time: datetime) -> str:
-    """Write a time as SQLite's own ``datetime()`` does, in UTC, but always with microseconds.
-
-    Such texts sort by time.
-    """
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-
-
-def _checkpoint(columns: tuple[Any, ...]) -> CheckpointRow:
-    """Turn column values into a row."""
-    execution_id, _, id = columns[:3]
-    if tuple(map(type, columns)) not in _CHECKPOINT_TYPES:
-        raise CorruptData(f"checkpoint {id!r} of {execution_id!r} has damaged columns")
-    try:
-        timestamp = datetime.fromisoformat(columns[7])
-    except ValueError as error:
-        raise CorruptData(
-            f"checkpoint {id!r} of {execution_id!r} has the timestamp {columns[7]!r}"
-        ) from error
-    if timestamp.tzinfo is None:
-        timestamp = timestamp.replace(tzinfo=UTC)  # as this backend writes it
-    else:
-        timestamp = timestamp.astimezone(UTC)
-    return CheckpointRow._make((*columns[:7], timestamp, *columns[8:]))
-
-
-def _write(execution_id: str, columns: tuple[Any, ...]) -> WriteRow:
-    """Turn column values into a row."""
-    if tuple(map(type, columns)) != _WRITE_TYPES:
-        raise CorruptData(f"a write to checkpoint {columns[1]!r} of {execution_id!r} is damaged")
-    return WriteRow(execution_id, *columns)
-
-
-# SQLite lets a column hold any type, and a flipped bit can turn one into another.
-_CHECKPOINT_TYPES = tuple(
-    (str, str, str, parent, str, bytes, bytes, str, int, bytes) for parent in (str, type(None))
-)
-_WRITE_TYPES = (str, str, str, int, str, str, bytes)

@@ -15,7 +15,7 @@ from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
     from langcairn.backends.measures import Measure, MeasureExecutions, Ping
-    from langcairn.backends.sqlite_schema import Tables
+    from langcairn.backends.sqlite.schema import Tables
 
 # The length of a BLOB stands in its row: chunks are counted without being read.
 _BY_EXECUTION = """

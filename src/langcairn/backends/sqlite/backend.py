@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from typing_extensions import override
 
-from langcairn.backends.sqlite_queries import Queries
-from langcairn.backends.sqlite_schema import prepare, tables_of
+from langcairn.backends.sqlite.queries import Queries
+from langcairn.backends.sqlite.schema import prepare, tables_of
 from langcairn.backends.threaded import ThreadedBackend
 from langcairn.errors import (
     CairnError,
