@@ -26,8 +26,9 @@ from langcairn.backends.memory import MemoryBackend
 from langcairn.closing import Closing
 from langcairn.errors import CairnError, StoreClosed
 from langcairn.langgraph.merging import Merge, newer, place_of
-from langcairn.langgraph.saver import NODE_NAME, CheckpointSaver, thread_of, tuple_of
+from langcairn.langgraph.saver import NODE_NAME, CheckpointSaver, thread_of
 from langcairn.langgraph.shelf import Batch, Flush, Held, Shelf, WritesCall
+from langcairn.langgraph.translation import tuple_of
 from langcairn.store import CheckpointStore
 
 if TYPE_CHECKING:

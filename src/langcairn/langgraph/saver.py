@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from langgraph.checkpoint.base import (
@@ -16,13 +15,19 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
-from langgraph.checkpoint.serde.types import TASKS, SendProtocol
 
 from langcairn import maintenance, operations
 from langcairn.backends.base import FindCheckpoints, Newest
 from langcairn.closing import Closing
 from langcairn.errors import InvalidInput
 from langcairn.langgraph.delta import delta_history
+from langcairn.langgraph.translation import (
+    config_of,
+    draft_of,
+    pushed_by,
+    tuple_of,
+    version_number,
+)
 from langcairn.opening import open_store
 from langcairn.records import Draft, valid_execution_id, valid_name
 from langcairn.store import CheckpointStore
@@ -36,9 +41,6 @@ if TYPE_CHECKING:
     from langcairn.operations import Codec
     from langcairn.records import Loaded
 
-# What LangGraph writes since 1.0; for records saved by hand, which have no number of their own.
-_FORMAT = 4
-_START = "__start__"
 NODE_NAME = "__langcairn_node_name"
 """Names the nodes of a checkpoint in the config of a put, if they are known already."""
 # In configs: the checkpoint that a run or an update was told to continue. It isn't kept as
@@ -171,7 +173,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         draft = self._draft(config, checkpoint, metadata, new_versions)
         newest = self._newest(config, metadata, draft)
         self.store.run(operations.save(self._codec, [draft], newest=newest))
-        return _config(config, draft.namespace, draft.id)
+        return config_of(config, draft.namespace, draft.id)
 
     async def aput(
         self,
@@ -184,7 +186,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
         draft = self._draft(config, checkpoint, metadata, new_versions)
         newest = self._newest(config, metadata, draft)
         await self.store.arun(operations.save(self._codec, [draft], newest=newest))
-        return _config(config, draft.namespace, draft.id)
+        return config_of(config, draft.namespace, draft.id)
 
     def put_writes(
         self,
@@ -271,7 +273,7 @@ class CheckpointSaver(BaseCheckpointSaver[int], Closing):
             return 1
         if isinstance(current, str):
             try:
-                return f"{_number(current) + 1:032}.{0:016}"
+                return f"{version_number(current) + 1:032}.{0:016}"
             except ValueError as error:
                 raise InvalidInput(f"channel version {current!r} has no number to go on") from error
         return current + 1
@@ -353,45 +355,6 @@ def _is_fork(config: RunnableConfig, metadata: CheckpointMetadata, parent_id: st
     return configurable.get(_CHOSEN) == parent_id
 
 
-def draft_of(
-    place: tuple[str, str, str | None],
-    checkpoint: Checkpoint,
-    facts: dict[str, Any],
-    new_versions: ChannelVersions | None,
-    pushed: Sequence[str],
-) -> Draft:
-    """Return a checkpoint of LangGraph's as it is to be saved.
-
-    Args:
-        place: Thread id and namespace, valid, and the id of the parent.
-        checkpoint: The checkpoint.
-        facts: Its metadata.
-        new_versions: The channels that changed; None: all.
-        pushed: Names of the nodes that `Send` packets in the parent start.
-    """
-    execution_id, namespace, parent = place
-    values = checkpoint["channel_values"]
-    timestamp, exact = _timestamp(checkpoint.get("ts"))
-    graph = dict(checkpoint)
-    for key in ("id", "channel_values", "ts") if exact else ("id", "channel_values"):
-        graph.pop(key, None)
-    step = facts.get("step")
-    return Draft(
-        execution_id,
-        namespace,
-        valid_name(checkpoint["id"], "checkpoint id", empty=False),
-        valid_name(parent, "checkpoint id", empty=False) if parent else None,
-        _node_name(facts, checkpoint, pushed),
-        values,
-        facts,
-        timestamp,
-        max(step + 2, 0) if type(step) is int else 0,
-        graph,
-        new_versions,
-        pushed_by(values),
-    )
-
-
 def thread_of(config: RunnableConfig | None) -> tuple[str, str]:
     """Return the thread and the namespace that a config names.
 
@@ -437,103 +400,3 @@ def _list_query(config: RunnableConfig | None, before: RunnableConfig | None) ->
 def _writes_key(config: RunnableConfig) -> tuple[str, str, str]:
     checkpoint_id = get_checkpoint_id(config)
     return (*thread_of(config), valid_name(checkpoint_id, "checkpoint_id", empty=False))
-
-
-def _config(
-    given: RunnableConfig | None, namespace: str, id: str, thread: Any = None
-) -> RunnableConfig:
-    return {
-        "configurable": {
-            "thread_id": given["configurable"]["thread_id"] if given else thread,
-            "checkpoint_ns": namespace,
-            "checkpoint_id": id,
-        }
-    }
-
-
-def tuple_of(loaded: Loaded, config: RunnableConfig | None) -> CheckpointTuple:
-    """Return a checkpoint as LangGraph wants it.
-
-    Args:
-        loaded: The checkpoint.
-        config: Names its thread as the caller does, who may have given an integer.
-    """
-    row, graph = loaded.row, loaded.graph
-    values = loaded.state
-    if not graph:  # saved by hand: it has no channels of LangGraph's
-        if type(values) is not dict:
-            values = {"__root__": values}
-        graph = {
-            "v": _FORMAT,
-            "channel_versions": dict.fromkeys(values, 1),
-            "versions_seen": {},
-            "updated_channels": None,
-        }
-    checkpoint = {"ts": row.timestamp.isoformat(), **graph, "id": row.id, "channel_values": values}
-    parent = row.parent_id
-    metadata = loaded.metadata
-    if not loaded.graph:
-        # What LangGraph expects of every checkpoint when a graph continues from one.
-        metadata = {"source": "update", "step": row.version - 2, "parents": {}, **metadata}
-    return CheckpointTuple(
-        _config(config, row.namespace, row.id, row.execution_id),
-        cast("Checkpoint", checkpoint),
-        cast("CheckpointMetadata", metadata),
-        _config(config, row.namespace, parent, row.execution_id) if parent else None,
-        loaded.writes,
-    )
-
-
-def _timestamp(text: Any) -> tuple[datetime, bool]:
-    """Return a checkpoint's time for the row, and whether the row alone gives back the text."""
-    try:
-        timestamp = datetime.fromisoformat(text)
-        if timestamp.tzinfo is not UTC:
-            timestamp = timestamp.astimezone(UTC)
-    except (TypeError, ValueError):
-        return datetime.now(UTC), text is None
-    return timestamp, timestamp.isoformat() == text
-
-
-def pushed_by(values: Any) -> Sequence[str]:
-    """Return the nodes that the `Send` packets among channel values start."""
-    packets = values.get(TASKS) if type(values) is dict else None
-    if type(packets) is not list:
-        return ()
-    return [packet.node for packet in packets if isinstance(packet, SendProtocol)]
-
-
-def _node_name(facts: dict[str, Any], checkpoint: Checkpoint, pushed: Sequence[str]) -> str:
-    """Return the nodes that ran in the super-step before a checkpoint.
-
-    A node is noted with the channel versions that started it. Each super-step raises the
-    highest version by one, so those that ran last have seen the one below. `Send` packets start
-    nodes without a version; their names come from the checkpoint before, if this process has
-    put or loaded it.
-    """
-    if facts.get("source") == "input":
-        return _START
-    try:
-        ran = _ran_last(checkpoint)
-    except (TypeError, ValueError):
-        ran = []  # versions that LangGraph doesn't make; a name is no reason to fail a put
-    if len(ran) == 1 and not pushed:
-        return ran[0]
-    return ", ".join(sorted({*ran, *pushed}))
-
-
-def _ran_last(checkpoint: Checkpoint) -> list[str]:
-    versions = checkpoint["channel_versions"].values()
-    before = _number(max(versions)) - 1 if versions else 0
-    return [
-        node
-        for node, seen in checkpoint["versions_seen"].items()
-        if seen
-        and _number(max(seen.values())) >= before
-        and (node == _START or not node.startswith("__"))
-    ]
-
-
-def _number(version: Any) -> float:
-    """Return what a channel version counts: other savers' are strings ``"00…07.0.123"``."""
-    return int(version.split(".")[0]) if isinstance(version, str) else version

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from langcairn import operations
 from langcairn.backends.base import CheckpointRow, FindCheckpoints, Survey, Surveyed
 from langcairn.errors import CorruptData, InvalidInput
-from langcairn.langgraph.saver import CheckpointSaver, draft_of, pushed_by, tuple_of
+from langcairn.langgraph.saver import CheckpointSaver
+from langcairn.langgraph.translation import draft_of, pushed_by, tuple_of
 from langcairn.records import Draft, Loaded, utc, valid_execution_id, valid_name
 from langcairn.transfer.reports import Finding
 from langcairn.transfer.running import Ask, At, Steps, Work, on
