@@ -417,6 +417,7 @@ def test_escaping() -> None:
     assert escaped("a\tb\nc", lines=True) == "a    b\nc"
     assert escaped("a\u00a0b") == "a b"
     assert escaped("\ud800") == "\\ud800"
+    assert escaped("a\u3164b") == "a\\u3164b"
     assert escaped("👩\u200d🚀 é\u200c") == "👩\u200d🚀 é\u200c"
     assert json_escaped('"\x9b\U000e0041"') == '"\\u009b\\udb40\\udc41"'
 

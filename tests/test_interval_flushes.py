@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -102,3 +104,54 @@ def test_what_a_flush_still_stores_is_deleted_with_its_thread() -> None:
         deleting.result(LIMIT)
     assert inner.get_tuple(config_of("thread")) is None
     assert inner.store.executions() == []
+
+
+async def test_closing_in_the_middle_of_a_flush_loses_nothing() -> None:
+    inner = SlowSaver()
+    saver = IntervalSaver(inner, timedelta(hours=1))
+    config = put(saver, 1, {"n": 1})
+    put(saver, 1, {"n": 2}, thread="other")
+    async with asyncio.timeout(LIMIT):
+        first = asyncio.create_task(saver.aput_writes(config, [(ASKED, "name?")], "task"))
+        assert await asyncio.to_thread(inner.begun.wait, LIMIT)
+        with pytest.raises(StoreUnavailable, match="await"):
+            saver.close()
+        assert inner.get_tuple(config_of("other")) is not None  # it could be saved
+        with pytest.raises(StoreUnavailable, match="await"):
+            saver.delete_thread("thread")
+        inner.gate.set()
+        await first
+        await saver.aclose()
+    assert asked_for(inner) == ["name?"]
+
+
+def test_a_slow_flush_holds_up_no_other_thread() -> None:
+    inner = SlowSaver()
+    saver = IntervalSaver(inner, timedelta(milliseconds=10))
+    with ThreadPoolExecutor(1) as pool:
+        config = put(saver, 1, {"n": 1})
+        slow = pool.submit(saver.put_writes, config, [(ASKED, "name?")], "task")
+        assert inner.begun.wait(LIMIT)
+        put(saver, 1, {"n": 2}, thread="other")
+        end = time.monotonic() + LIMIT
+        while inner.get_tuple(config_of("other")) is None:
+            assert time.monotonic() < end, "it was never saved"
+            time.sleep(0.005)
+        assert not slow.done()
+        inner.gate.set()
+        slow.result(LIMIT)
+
+
+def test_a_flush_of_a_parent_process_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = SlowSaver()
+    saver = IntervalSaver(inner, timedelta(hours=1))
+    config = put(saver, 1, {"n": 1})
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(saver.put_writes, config, [(ASKED, "name?")], "task")
+        assert inner.begun.wait(LIMIT)
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: 0)
+            saver.flush()
+        assert asked_for(inner) == ["name?"]
+        inner.gate.set()
+        slow.result(LIMIT)

@@ -57,7 +57,7 @@ LAYERS = [
     {"running"},
     {"backends"},
 ]
-EVERYWHERE = {"errors", "checkpoint", "closing", "forms", "thread_id", "observing"}
+EVERYWHERE = {"errors", "checkpoint", "closing", "forms", "thread_id", "observing", "visible"}
 
 
 def part_of(module: str) -> str:

@@ -129,6 +129,11 @@ def compare_link(text: str) -> str:
         ("a\ud800b", "a⟨U+D800⟩b"),
         ("\u202etxt.exe", "⟨U+202E⟩txt.exe"),
         ("tab\tnew\nline", "tab\tnew\nline"),
+        (
+            "a\u200bb\u00adc\u3164d\U000e0041e\ue000",
+            "a⟨U+200B⟩b⟨U+00AD⟩c⟨U+3164⟩d⟨U+E0041⟩e⟨U+E000⟩",
+        ),
+        ("👩\u200d🚀 é\u00a0x", "👩\u200d🚀 é\u00a0x"),
         ("\x1b[31m\x7f\x9b", "␛[31m⟨U+007F⟩⟨U+009B⟩"),
     ],
 )

@@ -37,15 +37,25 @@ _WRITE_PREFIX = len(_WRITE_HEAD) + _LENGTH + len(_WRITE_MIDDLE)
 _new_hash = blake2b(digest_size=_HASH_BYTES, person=b"cairn row").copy
 
 
-def with_check(row: CheckpointRow) -> CheckpointRow:
+def with_check(row: CheckpointRow, form: CheckpointRow | None = None) -> CheckpointRow:
     """Return a row with its check.
 
     Args:
-        row: The row, whose graph has no check; state and metadata are as `canonical` makes them.
+        row: The row, whose graph has no check.
+        form: The row with state and metadata as `canonical` makes them; None: they are.
     """
     comma = b"," if len(row.graph) > len(_EMPTY) else b""
-    graph = b"".join((row.graph[:-1], comma, _HEAD, _row_check(row), _END))
+    graph = b"".join((row.graph[:-1], comma, _HEAD, _row_check(form or row), _END))
     return CheckpointRow(*row[:-1], graph)
+
+
+def rechecked(row: CheckpointRow) -> CheckpointRow:
+    """Return a row that was read, and changed since, with a check. Its columns stay as they are.
+
+    Raises:
+        CorruptData: A column isn't JSON.
+    """
+    return with_check(row, _canonical(row))
 
 
 def checked_graph(row: CheckpointRow) -> bytes:
@@ -76,12 +86,11 @@ def moved(row: CheckpointRow, execution_id: str) -> CheckpointRow:
     Raises:
         CorruptData: A column isn't what was written.
     """
-    row = row._replace(graph=checked_graph(row), execution_id=execution_id)
-    return with_check(_canonical(row))
+    return rechecked(row._replace(graph=checked_graph(row), execution_id=execution_id))
 
 
 def _canonical(row: CheckpointRow) -> CheckpointRow:
-    """Return a row as it was before a database sorted the keys in its own way."""
+    """Return a row as it was written, before a database sorted the keys in its own way."""
     state, metadata = parse(row.state, "the state"), parse(row.metadata, "the metadata")
     return row._replace(state=canonical(state), metadata=canonical(metadata))
 

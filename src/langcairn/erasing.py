@@ -28,7 +28,9 @@ _ROUNDS = 10
 
 @dataclass(frozen=True)
 class ErasureReport:
-    """That nothing of a user is left.
+    """That no execution of a user is left.
+
+    A dictionary that was trained on them still holds pieces of their texts (docs/compression.md).
 
     Attributes:
         user_id: The user.

@@ -11,7 +11,7 @@ import orjson
 
 from langcairn.backends.base import RESERVED, CheckpointRow
 from langcairn.checkpoint import Checkpoint
-from langcairn.checks import CHECK_KEY, checked_graph, with_check
+from langcairn.checks import CHECK_KEY, checked_graph, rechecked, with_check
 from langcairn.codec.nodes import (
     MARK,
     MARK_BYTES,
@@ -189,6 +189,14 @@ def graph_json(graph: Mapping[str, Any], serde: SafeSerializer) -> bytes:
 _VERSIONS = frozenset(("channel_versions", "versions_seen", "updated_channels"))
 
 
+def _metadata_json(metadata: Mapping[str, Any], serde: SafeSerializer) -> bytes:
+    nodes = _inline_fields(metadata, "metadata", serde)
+    try:
+        return canonical(nodes)
+    except CorruptData as error:
+        raise InvalidInput("the metadata nests too deep to be stored as JSON") from error
+
+
 def _inline_fields(fields: Mapping[str, Any], what: str, serde: SafeSerializer) -> dict[str, Node]:
     return {key: _inline_field(key, value, what, serde) for key, value in fields.items()}
 
@@ -263,7 +271,7 @@ def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
         draft.parent_id,
         draft.node_name,
         canonical(state),
-        canonical(_inline_fields(draft.metadata, "metadata", serde)),
+        _metadata_json(draft.metadata, serde),
         draft.timestamp,
         draft.version,
         b"{}" if draft.graph is None else graph_json(draft.graph, serde),
@@ -287,9 +295,8 @@ def with_metadata(
         Unserializable: A value of the metadata can't be stored.
     """
     graph = checked_graph(row)
-    state = canonical(parse(row.state, f"the state of {place(row)}"))
-    nodes = _inline_fields(metadata, "metadata", serde)
-    return with_check(row._replace(**others, state=state, metadata=canonical(nodes), graph=graph))
+    stored = _metadata_json(metadata, serde)
+    return rechecked(row._replace(**others, metadata=stored, graph=graph))
 
 
 def utc(timestamp: datetime) -> datetime:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Arabic, Indic scripts and emoji are joined by them; they show nothing else.
-_JOINERS = "\u200c\u200d"
+from langcairn.visible import is_visible, stays
 
 # In a URL: user, password, host.
 _PASSWORD = re.compile(r"(://[^\s:/@'\"]*):[^\s'\"]*@")
@@ -27,13 +26,13 @@ def escaped(text: str, *, lines: bool = False) -> str:
         text: Any text.
         lines: Leave line feeds as they are, and turn tabs into blanks.
     """
-    if text.isprintable():
+    if is_visible(text):
         return text
     return "".join(_escaped(one, lines) for one in text)
 
 
 def _escaped(one: str, lines: bool) -> str:
-    if one.isprintable() or one in _JOINERS:
+    if stays(one):
         return one
     if lines and one in "\n\t":
         return one if one == "\n" else "    "
@@ -44,12 +43,9 @@ def _escaped(one: str, lines: bool) -> str:
 
 def json_escaped(text: str) -> str:
     r"""Return JSON in which what is no printable character stands as ``\uXXXX``."""
-    if text.isprintable():
+    if is_visible(text):
         return text
-    return "".join(
-        one if one.isprintable() or one == "\n" or one in _JOINERS else _json_escape(one)
-        for one in text
-    )
+    return "".join(one if stays(one) or one == "\n" else _json_escape(one) for one in text)
 
 
 def _json_escape(one: str) -> str:

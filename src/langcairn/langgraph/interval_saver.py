@@ -6,6 +6,7 @@ import copy
 import logging
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,12 +28,12 @@ from langcairn.closing import Closing
 from langcairn.errors import CairnError, StoreClosed
 from langcairn.langgraph.merging import Merge, newer, place_of
 from langcairn.langgraph.saver import NODE_NAME, CheckpointSaver, thread_of
-from langcairn.langgraph.shelf import Batch, Flush, Held, Shelf, WritesCall
+from langcairn.langgraph.shelf import Batch, Flush, Held, Saving, Shelf, WritesCall
 from langcairn.langgraph.translation import tuple_of
 from langcairn.store import CheckpointStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from langchain_core.runnables import RunnableConfig
@@ -196,44 +197,57 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
         Raises:
             StoreError: It could not be saved; it is still held back.
         """
-        for batch in self._batches(thread_id):
-            if isinstance(batch, Flush):
-                batch.wait()
-                continue
-            saved = False
+        saving: Saving | None = None
+        for thread in self._wanted(thread_id):
             try:
-                for method, arguments in self._steps(batch):
-                    getattr(self.inner, method)(*arguments)
-                saved = True
-            finally:
-                self._release(batch, saved=saved)
+                self._flush_one(thread)
+            except Saving as error:
+                saving = error  # this one can't be waited for, all others can
+        if saving is not None:
+            raise saving
 
     async def aflush(self, thread_id: str | None = None) -> None:
         """Do as `flush`."""
-        for batch in self._batches(thread_id):
-            if isinstance(batch, Flush):
-                await batch.await_end()
-                continue
-            saved = False
-            try:
-                for method, arguments in self._steps(batch):
-                    await getattr(self.inner, f"a{method}")(*arguments)
-                saved = True
-            finally:
-                self._release(batch, saved=saved)
+        for thread in self._wanted(thread_id):
+            with closing(self._batches(thread)) as batches:
+                for batch in batches:
+                    if isinstance(batch, Flush):
+                        await batch.await_end()
+                        continue
+                    for method, arguments in self._steps(batch):
+                        await getattr(self.inner, f"a{method}")(*arguments)
+                    batch.flush.saved = True
 
-    def _batches(self, thread_id: str | None) -> Iterator[Batch | Flush]:
-        """Yield what is to be saved, and before it the flushes that have to end."""
+    def _flush_one(self, thread: str, *, waiting: bool = True) -> None:
+        """Save what is held back of a thread; unless waiting, leave it to a flush of others."""
+        with closing(self._batches(thread)) as batches:
+            for batch in batches:
+                if isinstance(batch, Flush):
+                    if not waiting:
+                        return
+                    batch.wait()
+                    continue
+                for method, arguments in self._steps(batch):
+                    getattr(self.inner, method)(*arguments)
+                batch.flush.saved = True
+
+    def _wanted(self, thread_id: str | None) -> Threads:
         with self._shelf.lock:
-            threads = self._shelf.executions() if thread_id is None else [str(thread_id)]
-        for thread in threads:
-            taken: Batch | Flush | None = None
-            while not isinstance(taken, Batch):
+            return self._shelf.executions() if thread_id is None else [str(thread_id)]
+
+    def _batches(self, thread: str) -> Generator[Batch | Flush, None, None]:
+        """Yield what is to be saved, and before it the flushes that have to end."""
+        taken: Batch | Flush | None = None
+        while not isinstance(taken, Batch):
+            try:
                 with self._shelf.lock:
                     taken = self._shelf.take(thread)
                 if taken is None:
-                    break
+                    return
                 yield taken
+            finally:
+                if isinstance(taken, Batch):
+                    self._release(taken)
 
     def _steps(self, batch: Batch) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """Yield the calls that save a batch: a method of the inner saver and its arguments.
@@ -262,9 +276,9 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
                 ]
                 yield "put_writes", (found.config, writes, call.task_id, call.task_path)
 
-    def _release(self, batch: Batch, *, saved: bool) -> None:
+    def _release(self, batch: Batch) -> None:
         with self._shelf.lock:
-            if self._shelf.release(batch, saved=saved):
+            if self._shelf.release(batch):
                 self._memory.delete_thread(batch.execution_id)
 
     def _keep_time(self) -> None:
@@ -282,19 +296,20 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
     def _wait(self, interval: float) -> Threads | None:
         """Wait until a thread's interval may be over. None: nothing is held back, and we end."""
         with self._shelf.lock:
-            deadlines = self._shelf.deadlines(interval)
-            if not deadlines:
+            if not self._shelf.executions():
                 self._timer.clear()  # under the lock: the next put starts another
                 return None
+            deadlines = self._shelf.deadlines(interval)
             now = time.monotonic()
             due = [thread for thread, deadline in deadlines.items() if deadline <= now]
             if not due:
-                self._shelf.changed.wait(min(deadlines.values()) - now)
+                self._shelf.changed.wait(min(deadlines.values(), default=now + interval) - now)
             return due
 
     def _flush_late(self, thread: str) -> None:
         try:
-            self.flush(thread)
+            # Waiting for a flush of others here would keep all other threads waiting, too.
+            self._flush_one(thread, waiting=False)
         except StoreClosed:
             _logger.error(  # noqa: TRY400 -- the traceback tells nothing
                 "checkpoints of %r are lost: the store was closed before they were saved; "
@@ -428,7 +443,11 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete everything of a thread."""
-        if flush := self._drop(thread_id):
+        with self._shelf.lock:
+            if flush := self._shelf.flush_of(str(thread_id)):
+                flush.check()  # before anything is forgotten
+            self._drop(thread_id)
+        if flush:
             flush.wait()  # what it still stores is to be deleted, too
         self.inner.delete_thread(thread_id)
 
@@ -487,11 +506,19 @@ class IntervalSaver(BaseCheckpointSaver[int], Closing):
         return clone
 
     def close(self) -> None:
-        """Save what is held back, and close the saver below."""
+        """Save what is held back, and close the saver below.
+
+        Raises:
+            StoreUnavailable: The same thread is just saving: all stays open.
+        """
         try:
             self.flush()
-        finally:
+        except Saving:
+            raise
+        except BaseException:
             self.inner.close()
+            raise
+        self.inner.close()
 
     async def aclose(self) -> None:
         """Do as `close`."""

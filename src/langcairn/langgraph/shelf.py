@@ -6,6 +6,7 @@ Their content is in a store in memory, encoded: nodes may change their objects a
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -16,6 +17,9 @@ from langcairn.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+# Longer than any deadline of a store that a flush may wait for.
+_PATIENCE = 120.0  # [s]
 
 
 class WritesCall(NamedTuple):
@@ -52,44 +56,72 @@ class Held:
     saved: bool = False
 
 
-class Batch(NamedTuple):
-    """What one flush of a thread saves, in this order, and how many calls of each."""
-
-    execution_id: str
-    held: Sequence[tuple[Held, int]]
+class Saving(StoreUnavailable):
+    """What is wanted must wait for a flush that the calling thread itself is in the middle of."""
 
 
 class Flush:
     """A flush of a thread that is under way, for those who come after it.
 
     Two at once could store a write of the earlier one over its newer version of the later one.
+
+    Attributes:
+        saved: Whether everything in it is stored.
     """
 
     def __init__(self) -> None:
-        self._owner = threading.get_ident()
+        self.saved = False
+        self._owner = os.getpid(), threading.get_ident()
         self._ended: Future[None] = Future()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is of this process: a forked child inherits flushes that nobody ends."""
+        return self._owner[0] == os.getpid()
 
     def end(self) -> None:
         """Let the others go on."""
         self._ended.set_result(None)
 
+    def check(self) -> None:
+        """Check that the calling thread may wait for it.
+
+        Raises:
+            Saving: It needs this very thread to go on.
+        """
+        if threading.get_ident() == self._owner[1]:
+            raise Saving(
+                "not possible while the same thread is saving checkpoints of this one; in a "
+                "coroutine, await the method with an `a` before its name"
+            )
+
     def wait(self) -> None:
         """Wait until it has ended.
 
         Raises:
-            StoreUnavailable: It needs the calling thread to go on.
+            Saving: As `check`.
+            StoreUnavailable: It takes too long.
         """
-        if threading.get_ident() == self._owner:
+        self.check()
+        try:
+            self._ended.result(_PATIENCE)
+        except TimeoutError:
             raise StoreUnavailable(
-                "not possible while the same thread is saving checkpoints of this one; in a "
-                "coroutine, await the method with an `a` before its name"
-            )
-        self._ended.result()
+                f"checkpoints of this thread are being saved for more than {_PATIENCE:.0f} s"
+            ) from None
 
     async def await_end(self) -> None:
-        """Do as `wait`, without blocking the event loop."""
+        """Wait until it has ended, without blocking the event loop."""
         # Shielded: who is cancelled must not cancel what others wait for, too.
         await asyncio.shield(asyncio.wrap_future(self._ended))
+
+
+class Batch(NamedTuple):
+    """What one flush of a thread saves, in this order, and how many calls of each."""
+
+    execution_id: str
+    held: Sequence[tuple[Held, int]]
+    flush: Flush
 
 
 @dataclass
@@ -167,12 +199,17 @@ class Shelf:
         return list(self._threads)
 
     def deadlines(self, interval: float) -> Mapping[str, float]:
-        """Return until when each thread has to be saved [s, monotonic]."""
-        return {name: thread.since + interval for name, thread in self._threads.items()}
+        """Return until when each thread has to be saved that isn't just being [s, monotonic]."""
+        return {
+            name: thread.since + interval
+            for name, thread in self._threads.items()
+            if self.flush_of(name) is None
+        }
 
     def flush_of(self, execution_id: str) -> Flush | None:
         """Return the flush of a thread that is under way."""
-        return self._flushes.get(execution_id)
+        flush = self._flushes.get(execution_id)
+        return flush if flush is not None and flush.is_here else None
 
     def take(self, execution_id: str) -> Batch | Flush | None:
         """Begin to save what is held of a thread: until `release`, nobody else can.
@@ -180,21 +217,25 @@ class Shelf:
         Returns:
             What is to be saved, the flush that must end before, or None if nothing is held.
         """
-        if (flush := self._flushes.get(execution_id)) is not None:
+        if (flush := self.flush_of(execution_id)) is not None:
             return flush
         batch = sorted(
             self.all(execution_id), key=lambda held: held.id
         )  # callers before the called
         if not batch:
             return None
-        self._flushes[execution_id] = Flush()
+        flush = self._flushes[execution_id] = Flush()
         for held in batch:
             held.saving = True
-        return Batch(execution_id, [(held, len(held.calls)) for held in batch])
+        return Batch(execution_id, [(held, len(held.calls)) for held in batch], flush)
 
-    def release(self, batch: Batch, *, saved: bool) -> bool:
+    def release(self, batch: Batch) -> bool:
         """End a flush. Returns whether nothing of the thread is held any more."""
-        self._flushes.pop(batch.execution_id).end()
+        saved = batch.flush.saved
+        if self._flushes.get(batch.execution_id) is batch.flush:
+            del self._flushes[batch.execution_id]
+        batch.flush.end()
+        self.changed.notify_all()
         thread = self._threads.get(batch.execution_id)
         if thread is None:
             return True

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from langcairn.checks import checked_graph, checked_write, with_check, write_with_check
-from langcairn.codec.nodes import canonical
+from langcairn.checks import checked_graph, checked_write, rechecked, write_with_check
 from langcairn.codec.reader import parse
 from langcairn.codec.renaming import Renamer
 from langcairn.errors import CorruptData, InvalidInput
@@ -184,10 +183,9 @@ def _renamed(rows: Rows, renamer: Renamer) -> Rows:
     checkpoints, writes = [], []
     for row in rows.checkpoints:
         graph = checked_graph(row)
-        state = canonical(renamer.rename(parse(row.state, "the state")))
-        metadata = canonical(parse(row.metadata, "the metadata"))
-        renamed = row._replace(state=state, metadata=metadata, graph=graph)
-        checkpoints.append(renamed if graph == _EMPTY else with_check(renamed))
+        state = orjson.dumps(renamer.rename(parse(row.state, "the state")))
+        renamed = row._replace(state=state, graph=graph)
+        checkpoints.append(renamed if row.graph == _EMPTY else rechecked(renamed))
     for write in rows.writes:
         node = renamer.rename(parse(checked_write(write), "a pending write"))
         writes.append(write_with_check(write._replace(value=orjson.dumps(node))))

@@ -145,13 +145,16 @@ class Examined(NamedTuple):
 
 def examine(store: CheckpointStore, execution_id: str) -> Steps[Examined]:
     """Look at everything of an execution."""
+    before = -1  # no epoch
     for attempt in range(ATTEMPTS):
         examined = yield from _examine_once(store, execution_id)
         if not examined.findings or attempt == ATTEMPTS - 1:
             break
-        if (yield from _epoch(store, execution_id)) in (None, examined.snapshot.epoch):
+        after = yield from _epoch(store, execution_id)
+        if after is None or before == examined.snapshot.epoch == after:
             break
-        # It was changed meanwhile: what looks like damage may have been removed.
+        # It may have been changed meanwhile: what looks like damage may have been removed.
+        before = after
     return examined
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from unicodedata import category
 
-# Written out, never obeyed: control characters, half surrogate pairs, which no page can carry, and
-# marks that turn the direction of writing around, so that a text would read as another one.
-_UNSHOWABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
-    "\ufeff\ud800-\udfff]"
-)
+from langcairn.visible import is_visible, stays
+
+# Seen as they are without a closer look.
+_PLAIN = re.compile(r"[ -~\n\t]+")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _SPANS = (
     (60, 1, "s"),
@@ -24,11 +23,16 @@ _SPANS = (
 
 def showable(text: str) -> str:
     """Return a text in which what can't be seen, or would change how it reads, is written out."""
-    return _UNSHOWABLE.sub(_written_out, text)
+    # Line feeds and tabs are for the page's layout; the rest is looked at once, then one by one.
+    if is_visible(_PLAIN.sub("", text)):
+        return text
+    return "".join(map(_shown, text))
 
 
-def _written_out(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def _shown(one: str) -> str:
+    if one in "\n\t" or stays(one) or category(one) == "Zs":
+        return one
+    code = ord(one)
     return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
 
 

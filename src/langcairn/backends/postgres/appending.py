@@ -29,7 +29,7 @@ SELECT execution_id, {columns}
 FROM {executions} AS present CROSS JOIN {new} AS new ({columns})
 WHERE execution_id = $1::text AND epoch = $2::bigint AND {lease} = $3::bigint{witnessed}
 FOR NO KEY UPDATE OF present
-ON CONFLICT DO NOTHING
+ON CONFLICT (execution_id, {key}) DO NOTHING
 RETURNING 1"""
 _WITNESSED = """ AND NOT EXISTS (
     SELECT FROM unnest($4::text[]) AS witness (id) WHERE NOT EXISTS (
@@ -82,6 +82,7 @@ def _sql(tables: Tables, checkpoint: bool, witnessed: bool) -> str:
         _ADD,
         table=tables.checkpoints if checkpoint else tables.writes,
         columns=_CHECKPOINT if checkpoint else _WRITE,
+        key="namespace, id" if checkpoint else "namespace, checkpoint_id, task_id, idx",
         new=_values(types, first) if checkpoint else _unnested(types, first),
         lease=LEASE,
         witnessed=tables.sql(_WITNESSED) if witnessed else "",
