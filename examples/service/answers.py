@@ -78,7 +78,7 @@ def explained(error: BaseException) -> Refused:
 def problem(status: int, code: str, message: str) -> Response:
     """Return the answer to a request that failed."""
     answer = json({"error": code, "message": message}, status)
-    if status in (409, 503):
+    if status in (409, 429, 503):
         answer.headers["Retry-After"] = str(RETRY_AFTER)
     return answer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -11,6 +11,7 @@ from examples.service.agent import build_agent
 from examples.service.answers import answer_errors
 from examples.service.health import health_router
 from examples.service.identity import Identity, IdentityMiddleware
+from examples.service.limits import BodyLimitMiddleware
 from examples.service.metrics import Metrics, MetricsMiddleware, metrics_router
 from examples.service.running import Runs
 from examples.service.runs import runs_router
@@ -46,11 +47,16 @@ def create_app(settings: Settings, storage: Storage | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001 -- Starlette passes it
+        # The load test's other storages have nothing to watch.
+        watching = storage.watching() if isinstance(storage, CairnStorage) else nullcontext()
         try:
-            yield
+            async with watching:
+                try:
+                    yield
+                finally:
+                    # A second time after the server's own, or the only one under another server.
+                    await runs.drain()
         finally:
-            # A second time after the server's own, or the only one under another server.
-            await runs.drain()
             await storage.close()
 
     app = FastAPI(title="langcairn reference service", lifespan=lifespan)
@@ -60,6 +66,7 @@ def create_app(settings: Settings, storage: Storage | None = None) -> FastAPI:
     app.include_router(threads_router(agent, storage))
     app.include_router(runs_router(runs))
     answer_errors(app)
+    app.add_middleware(BodyLimitMiddleware, most=settings.max_body_bytes)
     app.add_middleware(IdentityMiddleware, identity=identity)
     app.add_middleware(MetricsMiddleware, metrics=metrics)  # the outermost: sees refusals, too
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -138,6 +138,7 @@ class Runs:
         self._settings = settings
         self._metrics = metrics
         self._going: dict[str, Run] = {}
+        self._of_user: Counter[str] = Counter()
         self._ended: OrderedDict[str, Run] = OrderedDict()
         self.draining = False
 
@@ -158,13 +159,17 @@ class Runs:
             modes: What its events are made of, as LangGraph's ``stream_mode``; none without.
 
         Raises:
-            Refused: The thread is running, or the service has enough to do.
+            Refused: The thread is running, or the service or its user has enough to do.
         """
         if self.draining:
             raise Refused(503, "unavailable", "the service is shutting down; try again")
         if len(self._going) >= self._settings.max_runs:
             raise Refused(503, "busy", f"{len(self._going)} runs are going on; try again")
         run = Run(thread_id, user.get())
+        if self._of_user[run.who] >= self._settings.max_runs_per_user:
+            # 429: what one user does too much of is no failure of the service, and no alert.
+            number = self._of_user[run.who]
+            raise Refused(429, "busy", f"{number} runs of yours are going on; try again")
         going = self._going.setdefault(thread_id, run)
         if going is not run:
             if going.who != run.who:  # not theirs: the guard would say the same
@@ -175,6 +180,7 @@ class Runs:
             configurable["checkpoint_id"] = checkpoint_id
         config: RunnableConfig = {"configurable": configurable}
         # A task of its own, with the context of the request: it outlives the connection.
+        self._of_user[run.who] += 1
         run.task = asyncio.create_task(self._work(run, input, config, modes))
         run.task.add_done_callback(lambda task: self._note_end(run, task))
         return run
@@ -229,6 +235,9 @@ class Runs:
     def _note_end(self, run: Run, task: asyncio.Task[str]) -> None:
         """Note how a run ended. As a callback: a task may be cancelled before it has begun."""
         del self._going[run.thread_id]
+        self._of_user[run.who] -= 1
+        if not self._of_user[run.who]:
+            del self._of_user[run.who]  # else every user who was ever here would be kept
         error = None
         if task.cancelled():
             status, error = "stopped", _stopped("it was cancelled")

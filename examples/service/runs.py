@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from langchain_core.messages import HumanMessage
 from langgraph.types import Command
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from examples.service.answers import json
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from examples.service.running import Run, Runs
+
+
+_DEEPEST = 50  # [levels] of lists and objects in an answer to an interrupt
 
 
 class UserMessage(BaseModel):
@@ -34,11 +37,26 @@ class RunInput(BaseModel):
     messages: Annotated[list[UserMessage], Field(min_length=1, max_length=20)]
 
 
+def _shallow(value: object) -> object:
+    """Refuse what is nested deeper than it can be saved, before the run begins."""
+    level, depth = [value], 0
+    while level := [
+        item
+        for one in level
+        if isinstance(one, (dict, list))
+        for item in (one.values() if isinstance(one, dict) else one)
+    ]:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"must not be nested deeper than {_DEEPEST} levels")
+    return value
+
+
 class ResumeCommand(BaseModel):
     """The answer to an interrupt."""
 
     model_config = ConfigDict(extra="forbid")
-    resume: Any
+    resume: Annotated[Any, AfterValidator(_shallow)]
 
 
 class RunRequest(BaseModel):

@@ -39,11 +39,15 @@ class Settings:
         lease_seconds: After which time the lease of a process that died is free [s].
         durability: LangGraph's: when checkpoints are saved.
         max_runs: The most runs at the same time; more are refused.
+        max_runs_per_user: The most runs of one user at the same time.
+        max_body_bytes: The largest body of a request [bytes].
         runs_kept: How many runs that have ended are remembered, for clients that come back.
         store_deadline: How long a call to the store may take, repetitions included [s].
         ready_seconds: How long the readiness probe waits for the store [s].
         finish_seconds: How long runs may go on after SIGTERM [s].
         step_seconds: How long their last step may take after that [s].
+        monitor_seconds: How long a monitor waits before it looks after the store again [s]; 0: none
+            does, and metrics of the store's size and state are absent.
         model_seconds: How long the scripted model takes for an answer [s].
     """
 
@@ -58,11 +62,14 @@ class Settings:
     lease_seconds: float = 15.0
     durability: Durability = "async"
     max_runs: int = 1000
+    max_runs_per_user: int = 20
+    max_body_bytes: int = 1 << 20
     runs_kept: int = 1000
     store_deadline: float = 10.0
     ready_seconds: float = 2.0
     finish_seconds: float = 10.0
     step_seconds: float = 5.0
+    monitor_seconds: float = 60.0
     model_seconds: float = 0.0
 
     @classmethod
@@ -141,11 +148,14 @@ variables: dict[str, tuple[str, Callable[[str], object]]] = {
     "lease_seconds": ("SERVICE_LEASE_SECONDS", _seconds),
     "durability": ("SERVICE_DURABILITY", _one_of("sync", "async", "exit")),
     "max_runs": ("SERVICE_MAX_RUNS", _count(1, 1_000_000)),
+    "max_runs_per_user": ("SERVICE_MAX_RUNS_PER_USER", _count(1, 1_000_000)),
+    "max_body_bytes": ("SERVICE_MAX_BODY_BYTES", _count(1, 1 << 30)),
     "runs_kept": ("SERVICE_RUNS_KEPT", _count(0, 1_000_000)),
     "store_deadline": ("SERVICE_STORE_DEADLINE", _seconds),
     "ready_seconds": ("SERVICE_READY_SECONDS", _seconds),
     "finish_seconds": ("SERVICE_FINISH_SECONDS", _seconds),
     "step_seconds": ("SERVICE_STEP_SECONDS", _seconds),
+    "monitor_seconds": ("SERVICE_MONITOR_SECONDS", _seconds),
     "model_seconds": ("SERVICE_MODEL_SECONDS", _seconds),
 }
 """Fields of `Settings` to their variables, and how the text of one is read."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from examples.service.identity import user
-from langcairn import CheckpointSaver, open_store, own_executions
+from langcairn import Alert, CheckpointSaver, Level, Monitor, open_store, own_executions
 from langcairn.metrics import instrument
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from examples.service.settings import Settings
 
-
+_logger = logging.getLogger(__name__)
 _SERVERS = ("postgres", "redis", "valkey")  # stores that can be out of reach for a while
 
 
@@ -78,7 +79,14 @@ class CairnStorage:
         checked = settings.one_writer == "check"
         self.saver = CheckpointSaver(self._guarded, single_writer=checked)
         self._lease_seconds = settings.lease_seconds if settings.one_writer == "lease" else None
+        self._monitor_seconds = settings.monitor_seconds
         instrument(self._store, registry)
+
+    def watching(self) -> AbstractAsyncContextManager[object]:
+        """Return a block within which the store's state is measured and what is wrong is logged."""
+        if not self._monitor_seconds:
+            return nullcontext()
+        return Monitor(self._store, every=self._monitor_seconds, on_alert=_log)
 
     def writing(self, thread_id: str) -> AbstractAsyncContextManager[object]:
         """Return a block within which nobody else runs the thread."""
@@ -101,3 +109,11 @@ class CairnStorage:
     async def close(self) -> None:
         """Release connections."""
         await self._store.aclose()
+
+
+def _log(alert: Alert) -> None:
+    level = logging.ERROR if alert.level is Level.P0 else logging.WARNING
+    if alert.resolved:
+        _logger.info("%s %s is over", alert.level.name, alert.name)
+    else:
+        _logger.log(level, "%s %s: %s", alert.level.name, alert.name, alert.message)
