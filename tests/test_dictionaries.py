@@ -112,8 +112,11 @@ class TestFormat:
         sealed = bytearray(format.seal(payload))
         assert sealed[1] == 2
         sealed[place % len(sealed)] ^= change
-        with pytest.raises(CorruptData):
-            format.unseal(chunk_id(payload), bytes(sealed))
+        try:
+            opened = format.unseal(chunk_id(payload), bytes(sealed))
+        except CorruptData:
+            return
+        assert opened == payload  # a frame of zstd has a few bits that mean nothing
 
     def test_a_frame_that_claims_too_much_is_refused(self) -> None:
         format = ChunkFormat()
