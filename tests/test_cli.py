@@ -8,7 +8,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import BaseModel, SecretStr
 from tests.cli_calls import HOSTILE, build, call, fill, fill_hostile, is_safe, thread
 
@@ -250,9 +250,14 @@ def test_log(url: str) -> None:
     assert "(latest)" in lines[0]
     assert "update" in lines[0]
     assert any(line.startswith("├─┘") for line in lines)
-    assert len([line for line in lines if "●" in line]) == len(
-        call("--store", url, "log", "done", "--json").json
-    )
+    found = call("--store", url, "log", "done", "--json").json
+    with open_store(url) as store:
+        steps = [one.metadata["step"] for one in store.list("done") if not one.namespace]
+    assert sorted(one["step"] for one in found) == sorted(steps)
+    drawn = [int(line.split()[line.split().index("●") + 2]) for line in lines if "●" in line]
+    assert drawn == [one["step"] for one in found]
+    newest = call("--store", url, "show", "done").out
+    assert f"step {found[0]['step']}" in " ".join(newest.split())
     assert "namespaces of subgraphs are not shown" in said.err
     assert "waits" in call("--store", url, "log", "waiting").out.splitlines()[0]
 
@@ -290,6 +295,22 @@ def test_diff_of_two_threads(url: str) -> None:
     ).json
     assert found["after"]["thread"] == "waiting"
     assert "messages" in [one["channel"] for one in found["channels"]]
+
+
+def test_diff_shows_where_long_texts_differ(url: str) -> None:
+    long = "same " * 100_000
+    replies = [AIMessage(f"{long}{word}", id="1") for word in ("before", "after")]
+    tokens = [
+        AIMessage("short", id="2", additional_kwargs={"tokens": number}) for number in (111, 222)
+    ]
+    with open_store(url) as store:
+        for id, reply, token in zip("ab", replies, tokens, strict=True):
+            state = {"text": f"{long}{id}-end", "messages": [reply, token], "data": [[long, id]]}
+            store.save(Checkpoint(execution_id="long", id=id, state=state))
+    said = call("--store", url, "diff", "long", "a", "b").out
+    for part in ("a-end", "b-end", "same before", "same after", "111", "222", '"a"', '"b"'):
+        assert part in said
+    assert max(map(len, said.splitlines())) < 200
 
 
 # Which checkpoint is meant

@@ -17,6 +17,7 @@ from langcairn.cli.plain import plain, time
 from langcairn.cli.printing import Column, counted, size, when
 from langcairn.cli.rendering import one_line, rendered
 from langcairn.errors import CheckpointNotFound
+from langcairn.forks import step_of
 
 if TYPE_CHECKING:
     from langcairn.backends.base import CheckpointRow
@@ -118,11 +119,12 @@ def _thread_facts(stats: ExecutionStats, found: Thread, forks: int) -> dict[str,
 
 def _show_checkpoint(session: Session, loaded: Loaded, *, full: bool) -> None:
     row, out = loaded.row, session.out
+    number = step_of(row, loaded.metadata).number
     facts: list[tuple[str, str | Text]] = [
         ("checkpoint", Text(escaped(row.id), "bold")),
         ("parent", row.parent_id or "none"),
         ("node", row.node_name or "unknown"),
-        ("step", str(row.version)),
+        ("version", str(row.version)) if number is None else ("step", str(number)),
         ("taken", when(row.timestamp)),
     ]
     if row.namespace:
