@@ -193,7 +193,10 @@ def test_bad_paths(url: str, path: str, code: int, part: str) -> None:
 
 def test_writes(url: str) -> None:
     found = call("--store", url, "writes", "waiting", "latest", "--json").json
-    assert "__interrupt__" in [one["channel"] for one in found]
+    (asked,) = [one for one in found if one["channel"] == "__interrupt__"]
+    assert asked["node"] == "approve"
+    every = call("--store", url, "writes", "waiting", "--json").json
+    assert {"__start__", "answer", "research"} <= {one["node"] for one in every}
     assert "May I go on?" in call("--store", url, "writes", "waiting").out
     with open_store(url) as store:
         store.save(Checkpoint(execution_id="byhand", state={}))

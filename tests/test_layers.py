@@ -48,6 +48,7 @@ LAYERS = [
         "checks",
         "cache",
         "write_sessions",
+        "tasks",
         "watching",
         "slow",
         "objects",
