@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.channels import DeltaChannel
+from langgraph.graph import START, StateGraph
 from pydantic import BaseModel, SecretStr
 from tests.cli_calls import HOSTILE, build, call, fill, fill_hostile, is_safe, thread
 
@@ -314,6 +316,19 @@ def test_diff_shows_where_long_texts_differ(url: str) -> None:
     for part in ("a-end", "b-end", "same before", "same after", "111", "222", '"a"', '"b"'):
         assert part in said
     assert max(map(len, said.splitlines())) < 200
+
+
+def test_delta_channels_are_told(url: str) -> None:
+    class Log(TypedDict):
+        lines: Annotated[list[str], DeltaChannel(lambda old, new: [*old, *new])]
+
+    builder = StateGraph(Log)
+    builder.add_node("write", lambda _: {"lines": ["b"]})
+    builder.add_edge(START, "write")
+    with CheckpointSaver(url) as saver:
+        builder.compile(checkpointer=saver).invoke({"lines": ["a"]}, thread("delta"))
+    for words in (["state", "delta"], ["show", "delta"], ["diff", "delta"]):
+        assert "lines is a DeltaChannel" in call("--store", url, *words).err, words
 
 
 # Which checkpoint is meant

@@ -14,7 +14,7 @@ from langcairn.cli.escaping import escaped
 from langcairn.cli.naming import LATEST, Thread, short_id
 from langcairn.cli.plain import plain
 from langcairn.cli.rendering import content_of, one_line, two_lines
-from langcairn.cli.showing import load
+from langcairn.cli.showing import load, note_rebuilt
 from langcairn.comparing import compare_states
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def diff(
         second = Thread(store, other) if other else found
         two = load(store, second.find(after, namespace))
     channels = compare_states(one.state, two.state)
+    for loaded in (one, two):
+        note_rebuilt(session, loaded)
     if session.as_json:
         session.out.json(
             {

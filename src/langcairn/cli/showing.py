@@ -120,6 +120,16 @@ def show(
         )
         out.say("")
     _show_checkpoint(session, loaded, nodes, full=full)
+    note_rebuilt(session, loaded)
+
+
+def note_rebuilt(session: Session, loaded: Loaded) -> None:
+    """Say of which channels the state holds no value, although the graph has one."""
+    for channel in loaded.rebuilt:
+        session.out.note(
+            f"{channel} is a DeltaChannel: its value isn't in checkpoint "
+            f"{short_id(loaded.row.id)}; LangGraph rebuilds it from earlier ones"
+        )
 
 
 def _thread_facts(stats: ExecutionStats, found: Thread, forks: int) -> dict[str, Any]:
@@ -182,6 +192,7 @@ def state(
     session: Session = ctx.obj
     with session.open(exact=False) as store:
         loaded = load(store, Thread(store, thread).find(checkpoint, namespace))
+    note_rebuilt(session, loaded)
     session.out.json(at_path(plain(loaded.state), path))
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 TABS = {"state": "State", "changes": "Changes", "writes": "Pending writes", "details": "Details"}
 
-_DELTA = "counters_since_delta_snapshot"
-
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -140,7 +138,7 @@ async def build(viewer: Viewer, execution_id: str, key: Key, tab: str) -> Detail
         None,
         tab,
         channels=channels_of(loaded.state, place),
-        rebuilt=_rebuilt(loaded),
+        rebuilt=loaded.rebuilt,
         tasks=tasks,
     )
 
@@ -171,14 +169,6 @@ def _rank(name: Any, value: Any) -> int:
 
 def _is_small(value: Any) -> bool:
     return members_of(value) is None and not (isinstance(value, (str, bytes)) and len(value) > 160)
-
-
-def _rebuilt(loaded: Loaded) -> list[str]:
-    counted = loaded.metadata.get(_DELTA)
-    state = loaded.state
-    if not isinstance(counted, dict) or not isinstance(state, dict):
-        return []
-    return sorted(str(name) for name in counted if name not in state)
 
 
 def _tasks(loaded: Loaded, place: Mapping[str, str], nodes: Mapping[str, str]) -> list[Task]:
