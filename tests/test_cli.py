@@ -120,7 +120,7 @@ def test_threads_searched(url: str) -> None:
     for search, expected in (("WAIT", 1), ("*one", 1), ("?one", 1), ("one?", 0), ("nobody", 0)):
         assert len(call("--store", url, "threads", search, "--json").json) == expected
     said = call("--store", url, "threads", "-n", "1")
-    assert "1 of more threads" in said.err
+    assert "there are more threads" in said.err
     assert "1 of 2 threads" in call("--store", url, "threads", "-n", "1", "-s", "size").err
     assert "no threads match" in call("--store", url, "threads", "nobody").err
 
@@ -133,6 +133,7 @@ def test_threads_of_a_user(url: str) -> None:
     found = call("--store", url, "threads", "--user", "ada", "--since", "1h", "--json").json
     assert [ThreadId.parse(one["thread"]).user_id for one in found] == ["ada"]
     assert call("--store", url, "threads", "--user", "ada", "--until", "1h", "--json").json == []
+    assert "whose id is a ThreadId" in call("--store", url, "threads", "--until", "1h").err
     assert call("--store", url, "threads", "--since", "yesterday").code == 2
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langcairn.cli.escaping import without_passwords
 from langcairn.cli.urls import path_of, scheme_of
-from langcairn.errors import InvalidInput, StoreMisconfigured, UnsafeType
+from langcairn.errors import AlreadyThere, InvalidInput, StoreMisconfigured, UnsafeType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -121,6 +121,8 @@ class Session:
         """Return what to do about an error, where its message doesn't say it."""
         if isinstance(error, UnsafeType) and "module is not loaded" in str(error):
             return "Name the module that has the type: langcairn --import MODULE …"
+        if isinstance(error, AlreadyThere) and "existing=" in str(error):
+            return "Here: --existing skip, or --existing replace"
         if isinstance(error, StoreMisconfigured) and any(one in str(error) for one in _FOREIGN):
             return (
                 "To take its threads over into a new store: langcairn --store NEW_URL migrate "
