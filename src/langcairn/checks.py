@@ -54,8 +54,12 @@ def rechecked(row: CheckpointRow) -> CheckpointRow:
 
     Raises:
         CorruptData: A column isn't JSON.
+        DecryptionFailed: It is encrypted, so that its envelope would no longer fit it.
     """
-    return with_check(row, _canonical(row))
+    form = _canonical(row)
+    if form.state.startswith(_ENCRYPTED):
+        raise encrypted(_name(row))
+    return with_check(row, form)
 
 
 def checked_graph(row: CheckpointRow) -> bytes:
