@@ -264,7 +264,7 @@ def test_log(url: str) -> None:
     assert drawn == [one["step"] for one in found]
     newest = call("--store", url, "show", "done").out
     assert f"step {found[0]['step']}" in " ".join(newest.split())
-    assert "namespaces of subgraphs are not shown" in said.err
+    assert "namespace of subgraphs (--all)" in said.err
     assert "waits" in call("--store", url, "log", "waiting").out.splitlines()[0]
 
 

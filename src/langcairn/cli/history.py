@@ -13,7 +13,7 @@ from langcairn.cli.escaping import escaped
 from langcairn.cli.graph import ASCII, UNICODE, drawn
 from langcairn.cli.naming import Thread, short_id
 from langcairn.cli.plain import time
-from langcairn.cli.printing import when
+from langcairn.cli.printing import counted, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def log(
         _draw(session.out, name, branches, marks, limit)
     others = len(found.namespaces) - len(namespaces)
     if others:
-        session.out.note(f"{others} namespaces of subgraphs are not shown: --all")
+        session.out.note(f"not shown: {counted(others, 'namespace')} of subgraphs (--all)")
 
 
 def described(
