@@ -28,7 +28,7 @@ from langcairn.backends.base import (
     WriteRow,
 )
 from langcairn.cache import Caches, ExecutionCache, Head, Place
-from langcairn.checks import checked_graph, checked_write, write_with_check
+from langcairn.checks import checked_graph, checked_write, write_row
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
 from langcairn.codec.reader import ChunkMissing, Reader, parse, references
 from langcairn.codec.serde import SafeSerializer
@@ -261,8 +261,8 @@ def save_writes(
             valid_text(channel, "the channel of a write")
             idx = WRITES_IDX_MAP.get(channel, number)
             stored = builder.written(key[1], channel, value)
-            row = WriteRow(*key, task_id, idx, task_path, channel, stored)
-            builder.writes.append(write_with_check(row))
+            columns = (*key, task_id, idx, task_path, channel)
+            builder.writes.append(write_row(columns, stored))
         if (yield from builder.commit()):
             return
     raise too_busy(key[0])
@@ -298,10 +298,8 @@ def save_whole(
             for idx, channel, value in writes:
                 valid_text(channel, "the channel of a write")
                 stored = builder.written(namespace, channel, value)
-                row = WriteRow(
-                    execution_id, namespace, id, task_id, idx, task_path, channel, stored
-                )
-                builder.writes.append(write_with_check(row))
+                columns = (execution_id, namespace, id, task_id, idx, task_path, channel)
+                builder.writes.append(write_row(columns, stored))
         if (yield from builder.commit()):
             return
     raise too_busy(execution_id)

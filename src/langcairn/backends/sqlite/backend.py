@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from typing_extensions import override
 
+from langcairn.backends.base import Commit
+from langcairn.backends.sqlite.appending import addition
 from langcairn.backends.sqlite.queries import Queries
 from langcairn.backends.sqlite.schema import prepare, tables_of
 from langcairn.backends.threaded import ThreadedBackend
@@ -116,6 +118,8 @@ class SqliteBackend(ThreadedBackend):
                 self._writer.execute("PRAGMA busy_timeout = 0")  # _patiently waits instead
             connection = self._writer
             try:
+                if len(requests) == 1 and (epoch := self._added(connection, requests[0])):
+                    return [epoch]
                 # Not a plain BEGIN: a transaction that becomes a writer's only later fails if
                 # another process was faster, without waiting.
                 self._patiently(connection, "BEGIN IMMEDIATE")
@@ -133,6 +137,12 @@ class SqliteBackend(ThreadedBackend):
                 connection.close()
                 raise
             return answers
+
+    def _added(self, connection: sqlite3.Connection, request: Request) -> int | None:
+        """Make a commit by one statement. Returns the epoch; None: it takes more than that."""
+        if type(request) is not Commit or (statement := addition(self._tables, request)) is None:
+            return None
+        return request.epoch if self._patiently(connection, *statement).rowcount > 0 else None
 
     def _answer(self, connection: sqlite3.Connection, request: Request) -> object:
         return self._queries.writers[type(request)](connection, request)
@@ -242,7 +252,9 @@ class SqliteBackend(ThreadedBackend):
                 "file system of this machine"
             )
 
-    def _patiently(self, connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+    def _patiently(
+        self, connection: sqlite3.Connection, sql: str, parameters: Sequence[object] = ()
+    ) -> sqlite3.Cursor:
         """Execute a statement when other processes let it.
 
         SQLite's own way of waiting sleeps up to 100 ms at a time. Of eight processes that commit
@@ -252,7 +264,7 @@ class SqliteBackend(ThreadedBackend):
         pause = 0.0005  # [s]
         while True:
             try:
-                return connection.execute(sql)
+                return connection.execute(sql, parameters)
             except sqlite3.OperationalError as error:
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() >= deadline:
