@@ -112,7 +112,7 @@ class CommitBuilder:
         fields = dict(state) if type(state) is dict else {}
         if type(state) is not dict or not all(map(_is_channel, fields)):
             node = self._value(Place(draft.namespace, ""), state, "state")
-            self.checkpoints.append(row_of(draft, standing(node), plain))
+            self.checkpoints.append(row_of(draft, node, plain))
             return
         head = self.cache.heads.get(draft.namespace)
         inherited: dict[str, Node] = {}
@@ -148,14 +148,12 @@ class CommitBuilder:
         old = self.values.get(place) or known.get(place)
         encoded = self.encoder.encode(value, old, path, known.get(place._replace(written=True)))
         self.values[place] = encoded
-        return encoded.node
+        return standing(encoded.node)
 
     def request(self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()) -> Commit:
         """Return the commit, with the chunks that are needed."""
-        known, seal = self.cache.known, self.codec.format.seal
-        new = [item for item in self.encoder.chunks.items() if item[0] not in known]
+        chunks = self._new_chunks() if self.encoder.chunks else ()
         self.witnesses = self.cache.witnesses  # after what they stand for was looked up
-        chunks = [(id, seal(payload)) for id, payload in new]
         return Commit(
             self.execution_id,
             self.cache.epoch,
@@ -166,6 +164,11 @@ class CommitBuilder:
             newest=newest,
             witnesses=() if self.cache.epoch is None else tuple(self.witnesses),
         )
+
+    def _new_chunks(self) -> Sequence[tuple[ChunkId, bytes]]:
+        known, seal = self.cache.known, self.codec.format.seal
+        new = [item for item in self.encoder.chunks.items() if item[0] not in known]
+        return [(id, seal(payload)) for id, payload in new]
 
     def commit(
         self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()
@@ -395,7 +398,7 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
         stored = [row.state, *map(checked_write, found.writes)]
         built = [parse(data, "the state or a pending write") for data in stored]
         graph = checked_graph(row)
-        if any(MARK_BYTES in data for data in stored):
+        if MARK_BYTES in b"".join(stored):
             built = yield from decode_parts(codec, found, built)
         return Loaded(
             row,

@@ -21,7 +21,6 @@ from langcairn.codec.nodes import (
     exact_str,
     literal,
     literal_dict,
-    standing,
     stands,
 )
 from langcairn.codec.reader import parse
@@ -124,7 +123,7 @@ def valid_name(value: object, what: str, *, empty: bool = True) -> str:
     Raises:
         InvalidInput: It can't be stored; the message says why.
     """
-    if type(value) is str and is_usual(value):
+    if type(value) is str and (is_usual(value) or (empty and not value)):
         return value
     text = valid_text(value, what)
     if not text and not empty:
@@ -157,14 +156,13 @@ def valid_text(value: object, what: str) -> str:
     return value
 
 
-def state_node(fields: Mapping[str, Node], *, ordered: bool) -> Node:
+def state_node(nodes: dict[str, Node], *, ordered: bool) -> Node:
     """Return what the state column says for a dict whose values are encoded.
 
     Args:
-        fields: The nodes of the values.
+        nodes: The nodes of the values, as they stand in an object.
         ordered: Keep the order of the keys also where a database would sort them.
     """
-    nodes = {key: standing(node) for key, node in fields.items()}
     if MARK in nodes:
         return {MARK: ["d", [list(nodes), list(nodes.values())]]}
     return literal_dict(nodes) if ordered else nodes

@@ -8,7 +8,6 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -181,9 +180,10 @@ class SqliteBackend(ThreadedBackend):
 
     def _borrow(self) -> _Connection:
         """Return a connection to read from: the one used last, whose cache is the warmest."""
-        with suppress(IndexError):
+        try:
             return self._idle.pop()
-        return self._connect()
+        except IndexError:
+            return self._connect()
 
     def _give_back(self, connection: _Connection) -> None:
         if connection.immutable or len(self._idle) >= _MAX_IDLE:
