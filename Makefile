@@ -44,7 +44,7 @@ docs: $(STAMP)  ## The documentation as a site, in site/; broken links fail
 rules:  ## Prometheus' own check and tests of the alert rules
 	.ci/promtool .promtool
 
-manifests:  ## Dockerfile, compose file and Kubernetes manifests against linter and schemas
+manifests:  ## Dockerfile, compose file and what kustomize builds, against linter and schemas
 	.ci/manifests .manifests
 
 clean:
