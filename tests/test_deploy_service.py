@@ -28,7 +28,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 }
 POD: dict[str, Any] = MANIFESTS["deployment"]["spec"]["template"]["spec"]
 DEFAULTS = Settings("memory:")
-# uvicorn's own for connections, see examples/service/__main__.py.
+# uvicorn's own for connections, see examples/service/serving.py.
 ENDING = (
     DEFAULTS.finish_seconds + DEFAULTS.step_seconds + DEFAULTS.store_deadline + 5.0
 )  # [s] that a process may take
