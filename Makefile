@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test browser lint docs bench load torture rules manifests clean
+.PHONY: demo test browser lint docs bench load torture rules manifests image clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,5 +47,9 @@ rules:  ## Prometheus' own check and tests of the alert rules
 manifests:  ## Dockerfile, compose file and what kustomize builds, against linter and schemas
 	.ci/manifests .manifests
 
+image: $(STAMP)  ## deploy/Dockerfile built and run as the compose file says; root, on Debian
+	.ci/image .image
+	$(BIN)/python -m pytest -s tests/image
+
 clean:
-	rm -rf $(VENV) .promtool .manifests .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .promtool .manifests .image .pytest_cache .mypy_cache .ruff_cache .hypothesis
