@@ -41,8 +41,9 @@ torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read a
 docs: $(STAMP)  ## The documentation as a site, in site/; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-rules:  ## Prometheus' own check and tests of the alert rules
+rules: $(STAMP)  ## Alert rules and dashboard: promtool's checks, and what a real Prometheus finds for them
 	.ci/promtool .promtool
+	$(BIN)/python -m pytest tests/prometheus
 
 manifests:  ## Dockerfile, compose file and what kustomize builds, against linter and schemas
 	.ci/manifests .manifests
