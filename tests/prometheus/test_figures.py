@@ -114,8 +114,8 @@ def test_variables(prometheus: Prometheus) -> None:
     values = {}
     for variable in BOARD["templating"]["list"]:
         if variable["type"] == "query":
-            definition = variable["definition"].removeprefix("label_values(").removesuffix(")")
-            selector, label = definition.rsplit(", ", 1)
+            query = variable["query"]["query"].removeprefix("label_values(").removesuffix(")")
+            selector, label = query.rsplit(", ", 1)
             values[variable["name"]] = prometheus.values_of(label, asked(selector))
     assert values == {"job": ["service"], "backend": ["postgres", "sqlite"]}
 
