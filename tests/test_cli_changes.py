@@ -170,6 +170,7 @@ def test_maintain(url: str) -> None:
     assert call("--store", url, *rules, answer="").code == 2
     assert {name: ids(url, name) for name in before} == before
     assert call("--store", url, *rules, "--threads", "nobody-*", "--yes").code == 0
+    assert call("--store", url, *rules, "--idle", "1h", "--yes").code == 0
     assert {name: ids(url, name) for name in before} == before
     told = call("--store", url, *rules, "--yes", "--json").json
     left = sum(len(ids(url, name)) for name in before)
