@@ -69,7 +69,7 @@ class Session:
 
         Raises:
             InvalidInput: No store is named, or there is no such store.
-            StoreMisconfigured: There is no such file.
+            StoreMisconfigured: There is no such file; or content is in objects, and not said where.
             StoreUnavailable: The server can't be reached.
         """
         if not self.url:
@@ -93,7 +93,14 @@ class Session:
                 probe.test_connection()
         if not exact:
             options["serde"] = InspectingSerializer()
-        return open_store(url, **options)
+        store = open_store(url, **options)
+        try:
+            if must_exist:
+                _check_objects(store)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def import_modules(self) -> None:
         """Import what was named with ``--import``.
@@ -182,4 +189,18 @@ def _check_exists(url: str) -> None:
         raise StoreMisconfigured(
             f"there is no {path}: a store is made there when something is saved. Check the path "
             "(sqlite:///relative.db, sqlite:////absolute.db)"
+        )
+
+
+def _check_objects(store: CheckpointStore) -> None:
+    """Refuse a store whose content is in object storage, if it isn't said where.
+
+    What was moved would pass for damaged, and be dropped by a repair.
+    """
+    from langcairn.objects.naming import RESERVED  # noqa: PLC0415 -- as above
+
+    if store.tiered() is None and RESERVED in store.executions(after=RESERVED[:-1], limit=1):
+        raise StoreMisconfigured(
+            "content of this store was moved to object storage: say where that is with "
+            "--objects URL or LANGCAIRN_OBJECTS"
         )

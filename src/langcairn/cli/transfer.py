@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langcairn import transfer
-from langcairn.cli.arguments import Yes
+from langcairn.cli.arguments import Threads, Yes
 from langcairn.cli.asking import confirm
-from langcairn.cli.completing import threads as complete_threads
 from langcairn.cli.escaping import without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.printing import counted, size
@@ -30,16 +29,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--thread",
-        "-t",
-        metavar="THREAD",
-        help="Only this thread; repeatable.",
-        autocompletion=complete_threads,
-    ),
-]
 _FINDINGS = 50  # [lines]
 
 
@@ -54,7 +43,7 @@ class OnExisting(StrEnum):
 @app.command("verify")
 def verify(
     ctx: typer.Context,
-    threads: Only = None,
+    threads: Threads = None,
     repair: Annotated[
         Path | None,
         typer.Option("--repair", metavar="FILE", help="Back up to FILE, then drop what is lost."),
@@ -93,7 +82,7 @@ def verify(
 def backup(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The file to write.")],
-    threads: Only = None,
+    threads: Threads = None,
     since: Annotated[
         Path | None,
         typer.Option(help="An earlier backup of this store: only what changed since."),
@@ -120,7 +109,7 @@ def backup(
 def restore(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The backup.")],
-    threads: Only = None,
+    threads: Threads = None,
     existing: Annotated[
         OnExisting, typer.Option(help="What to do if the store has a thread already.")
     ] = OnExisting.REFUSE,
@@ -181,7 +170,7 @@ def migrate(
     kind: Annotated[
         Kind, typer.Option("--from", help="Whose the source is; auto looks at its tables.")
     ] = Kind.AUTO,
-    threads: Only = None,
+    threads: Threads = None,
     source_option: Annotated[
         list[str] | None,
         typer.Option("--source-option", metavar="NAME=VALUE", help="As --option, of the source."),
