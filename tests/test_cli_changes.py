@@ -298,7 +298,7 @@ def test_migrate_between_stores(url: str, tmp_path: Path) -> None:
     assert ids(target, "done") == ids(url, "done")
     assert not ids(target, "waiting")
     assert call("--store", url, "migrate", url).code == 2
-    for bad, code in ((url, 7), ("redis://x", 2), (f"file://{tmp_path}", 2)):
+    for bad, code in ((url, 7), ("redis+cluster://x", 2), (f"file://{tmp_path}", 2)):
         assert call("--store", target, "migrate", bad, "--from", "langgraph").code == code
 
 

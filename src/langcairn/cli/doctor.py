@@ -16,7 +16,13 @@ from langcairn.cli.escaping import escaped, without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.findings import Level, ok, problem, warning
 from langcairn.cli.printing import size
-from langcairn.cli.session import LOCAL, path_of, scheme_of
+from langcairn.cli.session import (
+    LOCAL,
+    OFFICIAL_KEYS,
+    official_keys_instead,
+    path_of,
+    scheme_of,
+)
 from langcairn.errors import CairnError, InvalidInput, StoreError
 from langcairn.opening import open_store
 
@@ -130,6 +136,8 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
         )
     store.executions(limit=1)
     yield ok("schema", "the layout is one that this langcairn knows")
+    if official_keys_instead(session.url, session.options, store):
+        yield warning("contents", OFFICIAL_KEYS, session.takeover)
     yield _latency(store)
     stats = store.stats()
     room = stats.used_ratio

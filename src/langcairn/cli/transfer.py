@@ -17,7 +17,7 @@ from langcairn.cli.escaping import without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.printing import counted, size
 from langcairn.cli.session import read_options
-from langcairn.cli.sources import Kind, open_source
+from langcairn.cli.sources import Kind, kind_of, open_source
 from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def migrate(
         str, typer.Argument(metavar="SOURCE_URL", help="sqlite:///…, postgresql://…, redis://…")
     ],
     kind: Annotated[
-        Kind, typer.Option("--from", help="Whose the source is; auto looks at its tables.")
+        Kind, typer.Option("--from", help="Whose the source is; auto looks at its tables or keys.")
     ] = Kind.AUTO,
     threads: Threads = None,
     source_option: Annotated[
@@ -178,20 +178,21 @@ def migrate(
 ) -> None:
     """Copy from another store or saver.
 
-    The source is a store of langcairn's, a database of langgraph-checkpoint-sqlite or -postgres, or
-    tables or keys of LangGraphGo; the target is --store. Every checkpoint is read back and
-    compared. The source isn't changed, what the target has already is skipped, and what else it
+    The source is a store of langcairn's, a database of langgraph-checkpoint-sqlite, -postgres or
+    -redis, or tables or keys of LangGraphGo; the target is --store. Every checkpoint is read back
+    and compared. The source isn't changed, what the target has already is skipped, and what else it
     has stays.
     """
     session: Session = ctx.obj
     session.import_modules()
-    same = source == session.url and read_options(source_option or ()) == session.options
-    if same and kind in (Kind.AUTO, Kind.LANGCAIRN):
+    options = read_options(source_option or ())
+    same = source == session.url and options == session.options
+    if kind is Kind.AUTO:
+        kind = kind_of(source, options, is_target=same)
+    if same and kind is Kind.LANGCAIRN:
         raise InvalidInput("source and target are the same store")
     with ExitStack() as stack:
-        origin = stack.enter_context(
-            open_source(session, source, kind, read_options(source_option or ()))
-        )
+        origin = stack.enter_context(open_source(session, source, kind, options))
         store = stack.enter_context(session.open(must_exist=False))
         with _progress(session, "migrating") as show:
             report = transfer.migrate(origin, store, executions=threads or None, progress=show)
