@@ -76,6 +76,12 @@ def test_postgres(postgres: PostgresServer) -> None:
     assert found(said, "clock")[0]["level"] == "ok"
     assert "superuser" in found(said, "rights")[-1]["what"]
     assert found(said, "pool")[0]["level"] == "ok"
+    assert found(said, "space")[0]["level"] == "warning"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER DATABASE one SET langcairn.capacity = '1 TB'")
+    told = call("doctor", "--json", LANGCAIRN_STORE=url)
+    assert found(told, "space")[0]["what"].endswith("of 1.1 TB are free")
+    assert "of 1.1 TB" in call("stats", LANGCAIRN_STORE=url).out
     many = call("doctor", "--json", LANGCAIRN_STORE=f"{url}?pool_max_conns=50")
     assert found(many, "pool")[0]["level"] == "warning"
     told = call("prune", "--all", "--yes", "--json", LANGCAIRN_STORE=url).json
@@ -131,6 +137,7 @@ def test_valkey(valkey: ValkeyServer) -> None:
     assert said.code == 0, said.out
     assert "everysec" in found(said, "durability")[0]["what"]
     assert found(said, "eviction")[0]["level"] == "ok"
+    assert "maxmemory" in found(said, "space")[0]["remedy"]
     assert found(said, "clock")[0]["level"] == "ok"
     valkey.ask("CONFIG", "SET", "appendonly", "no", "maxmemory-policy", "allkeys-lru")
     said = call("doctor", "--json", LANGCAIRN_STORE=url)

@@ -37,6 +37,12 @@ app = typer.Typer()
 
 _MARKS = {Level.OK: ("✓", "+", "green"), Level.WARNING: ("!", "!", "yellow"),
           Level.PROBLEM: ("✗", "x", "bold red")}  # fmt: skip
+# What servers don't tell unless they are told, and how.
+_UNKNOWN_ROOM = {
+    "postgres": "Say it to the database: ALTER DATABASE … SET langcairn.capacity = '500GB' "
+    "(docs/postgresql.md).",
+    "redis": "Set maxmemory, and let the user have INFO.",
+}
 _PINGS = 15
 _SLOW = 0.02  # [s] a put is one round trip and a commit
 _NEARLY_FULL = 0.9
@@ -147,6 +153,9 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
             yield warning("space", what, "Make room: `langcairn prune --all --keep 10 --idle 30d`.")
         else:
             yield ok("space", what)
+    elif (remedy := _UNKNOWN_ROOM.get(store.backend.name)) is not None:
+        what = "how much room there is isn't known: nothing can warn before it runs short"
+        yield warning("space", what, remedy)
     if write:
         yield _trial(store)
 
