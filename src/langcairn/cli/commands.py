@@ -35,6 +35,7 @@ COMMANDS = {
     "restore": ("transfer", "Put what a backup holds into a store."),
     "migrate": ("transfer", "Copy from another store or saver."),
     "rotate-keys": ("transfer", "Encrypt everything with the newest key."),
+    "dictionaries": ("dictionaries", "List the dictionaries chunks are packed with; retire one."),
     "move-to-objects": ("moving", "Move older and larger content to object storage."),
     "maintain": ("maintaining", "Remove what isn't to be kept, and what crashes have left."),
     "watch": ("watching", "Follow checkpoints as they are saved."),
