@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test browser lint docs bench load torture rules manifests clean
+.PHONY: demo test browser lint docs bench load torture rules manifests image clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,11 +41,16 @@ torture: $(STAMP)  ## 200 kills a store, in processes that put, prune and read a
 docs: $(STAMP)  ## The documentation as a site, in site/; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-rules:  ## Prometheus' own check and tests of the alert rules
+rules: $(STAMP)  ## Alert rules and dashboard: promtool's checks, and what a real Prometheus finds for them
 	.ci/promtool .promtool
+	$(BIN)/python -m pytest tests/prometheus
 
-manifests:  ## Dockerfile, compose file and Kubernetes manifests against linter and schemas
+manifests:  ## Dockerfile, compose file and what kustomize builds, against linter and schemas
 	.ci/manifests .manifests
 
+image: $(STAMP)  ## deploy/Dockerfile built and run as the compose file says; root, on Debian
+	.ci/image .image
+	$(BIN)/python -m pytest -s tests/image
+
 clean:
-	rm -rf $(VENV) .promtool .manifests .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .promtool .manifests .image .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -51,8 +51,7 @@ class ServiceProcess:
         try:
             self.wait_until_ready()
         except BaseException:
-            self._process.kill()
-            self._holder.close()
+            self.kill()
             raise
         return self
 
@@ -62,9 +61,7 @@ class ServiceProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.wait(PATIENCE)
-        self._holder.close()
+        self.kill()
 
     def wait_until_ready(self) -> None:
         for _ in range(PATIENCE * 20):
@@ -76,6 +73,18 @@ class ServiceProcess:
                 pass
             time.sleep(0.05)
         raise RuntimeError(f"the service is not ready:\n{self._log.read_text()}")
+
+    def catches(self, number: signal.Signals) -> bool:
+        """Return whether a signal is handled by the process, and not by default."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (number - 1) & 1)
+
+    def kill(self) -> None:
+        """End it at once, if it hasn't ended."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
+        self._holder.close()
 
     def terminate(self) -> None:
         """Tell it to end."""

@@ -20,6 +20,7 @@ from langcairn.forks import Step
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.security.keys import generate_key
+from langcairn.testing.dictionaries import some_checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,7 @@ def test_maintain(url: str) -> None:
     assert call("--store", url, *rules, answer="").code == 2
     assert {name: ids(url, name) for name in before} == before
     assert call("--store", url, *rules, "--threads", "nobody-*", "--yes").code == 0
+    assert call("--store", url, *rules, "--idle", "1h", "--yes").code == 0
     assert {name: ids(url, name) for name in before} == before
     told = call("--store", url, *rules, "--yes", "--json").json
     left = sum(len(ids(url, name)) for name in before)
@@ -299,7 +301,7 @@ def test_migrate_between_stores(url: str, tmp_path: Path) -> None:
     assert ids(target, "done") == ids(url, "done")
     assert not ids(target, "waiting")
     assert call("--store", url, "migrate", url).code == 2
-    for bad, code in ((url, 7), ("redis://x", 2), (f"file://{tmp_path}", 2)):
+    for bad, code in ((url, 7), ("redis+cluster://x", 2), (f"file://{tmp_path}", 2)):
         assert call("--store", target, "migrate", bad, "--from", "langgraph").code == code
 
 
@@ -336,6 +338,34 @@ def test_rotate_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("--store", url, "state", "a", *keys).code == 5
     monkeypatch.delenv("CAIRN_KEYS")
     assert call("--store", url, "state", "a", *keys).code == 7
+
+
+# dictionaries
+
+
+def test_dictionaries(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    with open_store(url) as store:
+        store.save_many(some_checkpoints(0, 10))
+        assert call("--store", url, "dictionaries").err.startswith("no dictionaries")
+        assert call("--store", url, "dictionaries", "--json").json == []
+        report = store.train_dictionary(samples=100, size=4096)
+        store.repack()
+    assert report.name is not None
+    assert "in use" in call("--store", url, "dictionaries").out
+    (one,) = call("--store", url, "dictionaries", "--json").json
+    assert (one["name"], one["bytes"], one["retired"]) == (report.name, report.size, False)
+    assert call("--store", url, "dictionaries", "--retire", "nobody").code == 2
+    said = call("--store", url, "dictionaries", "--retire", report.name)
+    assert said.code == 0
+    assert "looked at 10 threads; packed 1" in said.out
+    assert "call this again" in said.err
+    told = call("--store", url, "dictionaries", "--retire", report.name, "--json").json
+    assert (told["threads"], told["chunks"]) == (10, 0)
+    again = call("--store", url, "dictionaries", "--retire", report.name)
+    assert not again.err
+    assert "retired" in call("--store", url, "dictionaries").out
+    assert call("--store", url, "verify").code == 0
 
 
 # doctor, advise

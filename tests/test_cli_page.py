@@ -19,6 +19,7 @@ from langcairn.cli.commands import COMMANDS
 from langcairn.cli.failing import _CODES, BUG
 from langcairn.opening import open_store
 from langcairn.security.keys import generate_key
+from langcairn.testing.dictionaries import some_checkpoints
 
 if TYPE_CHECKING:
     import pytest
@@ -45,6 +46,9 @@ def prepare(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("agent.db").chmod(0o600)
     with SqliteSaver.from_conn_string("official.db") as saver:
         build(saver).invoke(ask("Hello?", "h-1"), thread("theirs"))  # type: ignore[arg-type]  # any saver will do
+    with open_store("sqlite:///trained.db") as store:
+        store.save_many(some_checkpoints(0, 20))
+        assert store.train_dictionary().stored
     old = generate_key()
     monkeypatch.setenv("KEYS", old)
     with open_store("sqlite:///secret.db", encryption="env:KEYS") as store:
@@ -78,7 +82,8 @@ def test_examples_show_what_is_printed(tmp_path: Path, monkeypatch: pytest.Monke
             assert alike(printed) == alike(block[2]), command
     if "LANGCAIRN_WRITE_PAGE" in os.environ:
         PAGE.write_text(page)
-    assert shown == set(COMMANDS) - {"demo", "bench", "view"}  # see test_viewer_serve
+    # See test_viewer_serve and, for what needs a place of this machine, test_cli_objects.
+    assert shown == set(COMMANDS) - {"demo", "bench", "view", "move-to-objects"}
 
 
 def test_the_page_has_every_exit_code() -> None:

@@ -17,6 +17,7 @@ from langcairn.checkpoint import Checkpoint
 from langcairn.cli.session import Session
 from langcairn.cli.watching import _saved
 from langcairn.opening import open_store
+from langcairn.testing.cases import case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,12 @@ def test_postgres(postgres: PostgresServer) -> None:
     assert found(said, "clock")[0]["level"] == "ok"
     assert "superuser" in found(said, "rights")[-1]["what"]
     assert found(said, "pool")[0]["level"] == "ok"
+    assert found(said, "space")[0]["level"] == "warning"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER DATABASE one SET langcairn.capacity = '1 TB'")
+    told = call("doctor", "--json", LANGCAIRN_STORE=url)
+    assert found(told, "space")[0]["what"].endswith("of 1.1 TB are free")
+    assert "of 1.1 TB" in call("stats", LANGCAIRN_STORE=url).out
     many = call("doctor", "--json", LANGCAIRN_STORE=f"{url}?pool_max_conns=50")
     assert found(many, "pool")[0]["level"] == "warning"
     told = call("prune", "--all", "--yes", "--json", LANGCAIRN_STORE=url).json
@@ -146,6 +153,7 @@ def test_valkey(valkey: ValkeyServer) -> None:
     assert said.code == 0, said.out
     assert "everysec" in found(said, "durability")[0]["what"]
     assert found(said, "eviction")[0]["level"] == "ok"
+    assert "maxmemory" in found(said, "space")[0]["remedy"]
     assert found(said, "clock")[0]["level"] == "ok"
     valkey.ask("CONFIG", "SET", "appendonly", "no", "maxmemory-policy", "allkeys-lru")
     said = call("doctor", "--json", LANGCAIRN_STORE=url)
@@ -154,6 +162,64 @@ def test_valkey(valkey: ValkeyServer) -> None:
     assert found(said, "eviction")[0]["level"] == "problem"
     elsewhere = call("threads", "--option", "prefix=other:", "--json", LANGCAIRN_STORE=url)
     assert elsewhere.json == []
+
+
+NAMES = [  # of versions 0.0.1 to 0.5.2
+    "checkpoint:a:__empty__:1f1ed6aa-cf61-6765-8002-4ee34452b789",
+    "checkpoint:user:7:node:task:1f1ed6aa-cf61-6765-8002-4ee34452b789",
+    "checkpoint_write:a::1f1ed6aa-cf61-6765-8002-4ee34452b789:6d4fa5e6-b13f-861e-82a3-3c23aa18e372:0",
+    "checkpoint_blob:a:__empty__:messages:00000000000000000000000000000002.0.99",
+    "checkpoint_latest:a:__empty__",
+]
+OTHERS = ["checkpoint:job:7", "checkpoints:1", "checkpoint", "langgraph:checkpoint:x", "run:1"]
+
+
+def test_official_keys_in_redis(valkey: ValkeyServer) -> None:
+    """Only what they are called: this server lacks the modules."""
+    url = f"{valkey.url}/7"
+    with valkey.client(db=7) as client:
+        for name in NAMES:
+            client.flushdb()
+            client.mset(dict.fromkeys([*OTHERS, *(f"other:{n}" for n in range(2000))], ""))
+            assert not call("threads", LANGCAIRN_STORE=url).err.replace("no threads\n", "")
+            client.set(name, "")
+            said = call("threads", LANGCAIRN_STORE=url)
+            with case(name):
+                assert said.code == 0
+                assert "keys of langgraph-checkpoint-redis" in said.err
+                assert f"migrate '{url}'" in said.err
+        doctor = call("doctor", "--json", LANGCAIRN_STORE=url)
+        (contents,) = found(doctor, "contents")
+        assert contents["level"] == "warning"
+        assert "migrate" in contents["remedy"]
+        moved = call("--store", "memory:", "migrate", url)
+        assert moved.code == 7
+        assert "modules" in moved.err
+        with open_store(url) as store:
+            fill(store)
+        assert not call("threads", LANGCAIRN_STORE=url).err
+        assert not found(call("doctor", "--json", LANGCAIRN_STORE=url), "contents")
+        client.flushdb()
+
+
+def test_official_keys_among_many_others_are_looked_for_in_bounds(valkey: ValkeyServer) -> None:
+    with valkey.client(db=8) as client:
+        client.mset({f"other:{n}": "" for n in range(30_000)})
+        client.config_resetstat()
+        call("threads", LANGCAIRN_STORE=f"{valkey.url}/8")
+        scans: Any = client.info("commandstats")
+        assert scans["cmdstat_scan"]["calls"] == 16
+        client.flushdb()
+
+
+def test_official_keys_that_may_not_be_looked_for(valkey: ValkeyServer) -> None:
+    with valkey.client(db=9) as client:
+        client.set(NAMES[0], "")
+        client.acl_setuser("blind", enabled=True, nopass=True, keys=["*"], channels=["*"],
+                           categories=["+@all"], commands=["-scan"])  # fmt: skip
+        said = call("threads", LANGCAIRN_STORE=f"{valkey.url}/9".replace("//", "//blind:x@"))
+        assert (said.code, said.err) == (0, "no threads\n")
+        client.flushdb()
 
 
 def test_watch_waits_for_a_server_that_is_away(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def expressions() -> list[str]:
     found = [rule["expr"] for rule in rules()]
     for panel in BOARD["panels"]:
         found += [target["expr"] for target in panel.get("targets", [])]
-    found += [variable["definition"] for variable in BOARD["templating"]["list"][1:]]
+    found += [variable["query"]["query"] for variable in BOARD["templating"]["list"][1:]]
     return found
 
 

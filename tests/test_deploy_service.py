@@ -8,13 +8,17 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]  # PyYAML has no types
+from tests.postgres_server import PostgresServer
 
 from examples.service.metrics import BUCKETS, Metrics
 from examples.service.settings import Settings, variables
 from langcairn import Checkpoint, open_store
+
+if TYPE_CHECKING:
+    from langcairn import CheckpointStore
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
@@ -24,7 +28,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 }
 POD: dict[str, Any] = MANIFESTS["deployment"]["spec"]["template"]["spec"]
 DEFAULTS = Settings("memory:")
-# uvicorn's own for connections, see examples/service/__main__.py.
+# uvicorn's own for connections, see examples/service/serving.py.
 ENDING = (
     DEFAULTS.finish_seconds + DEFAULTS.step_seconds + DEFAULTS.store_deadline + 5.0
 )  # [s] that a process may take
@@ -105,39 +109,48 @@ def test_what_the_image_is_made_of_is_there_and_sent() -> None:
     assert f"USER {uid[1]}:{uid[1]}" in dockerfile
 
 
-def test_maintenance_runs_and_keeps_what_it_should(tmp_path: Path) -> None:
-    """As the CronJob and the compose file run it, on threads that are old and a new one."""
-    url = f"sqlite:///{tmp_path}/agent.db"
-    now = datetime.now(UTC)
-    with open_store(url) as store:
-        for thread, days in (("busy", 0), ("idle", 2), ("gone", 100)):
-            store.save_many(
-                Checkpoint(
-                    id=f"{number:03}",
-                    execution_id=thread,
-                    state={"number": number},
-                    timestamp=now - timedelta(days=days, minutes=30 - number),
-                )
-                for number in range(30)
-            )
+def test_maintenance_runs_and_keeps_what_it_should() -> None:
+    """As the CronJob and the compose file run it, on PostgreSQL; twice, as the second night."""
     job = MANIFESTS["maintenance"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = job["containers"]
+    command = [*container["command"], *container["args"]]
     compose = COMPOSE["services"]["maintenance"]
-    assert [*compose["entrypoint"], *compose["command"]] == container["command"] + container["args"]
-    # The program itself is on the path of the image.
-    (script,) = container["args"]
-    script = script.replace("langcairn ", f"{sys.executable} -m langcairn ")
-    for _ in range(2):
-        subprocess.run(
-            [*container["command"], script],
-            env={**os.environ, "LANGCAIRN_STORE": url},
-            check=True,
-            capture_output=True,
-            timeout=60,
+    assert [*compose["entrypoint"], *compose["command"]] == command
+    server = PostgresServer()
+    try:
+        url = server.start().url()
+        with open_store(url) as store:
+            # The newest of "used" is young; of "idle" the oldest has been there for too long.
+            save(store, "used", every_days=10, newest=0)
+            save(store, "many", every_days=1, newest=2)
+            save(store, "idle", every_days=10, newest=2)
+            save(store, "gone", every_days=1, newest=91)
+        for _ in range(2):
+            subprocess.run(command, env=environment(url), check=True, timeout=60)
+        with open_store(url) as store:
+            left = {thread: len(store.list(thread)) for thread in store.executions()}
+    finally:
+        server.remove()
+    assert left == {"used": 30, "many": 20, "idle": 9}
+
+
+def save(store: CheckpointStore, thread: str, *, every_days: int, newest: int) -> None:
+    """Save 30 checkpoints, whose newest is so many days old."""
+    store.save_many(
+        Checkpoint(
+            id=f"{30 - number:03}",
+            execution_id=thread,
+            state={"number": number},
+            timestamp=datetime.now(UTC) - timedelta(days=newest + every_days * number),
         )
-    with open_store(url) as store:
-        left = {thread: len(store.list(thread)) for thread in store.executions()}
-    assert left == {"busy": 30, "idle": 20}
+        for number in range(30)
+    )
+
+
+def environment(url: str) -> dict[str, str]:
+    """Return one in which the program is found, as it is in the image."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "LANGCAIRN_STORE": url}
 
 
 def test_files_that_are_mounted_are_there() -> None:

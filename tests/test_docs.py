@@ -49,9 +49,11 @@ def test_python_of_a_page(page: str, tmp_path: Path) -> None:
 
 
 def test_python_of_the_page_on_compression(tmp_path: Path) -> None:
-    figures, first = run_python("docs/compression.md", tmp_path).splitlines()
+    figures, first, retired, after = run_python("docs/compression.md", tmp_path).splitlines()
     assert figures == "True True"
     assert first == '{"tool": "get_order_status",'
+    assert "chunks packed anew" in retired
+    assert after == "True 20"
 
 
 def test_python_of_the_page_on_writers(tmp_path: Path) -> None:

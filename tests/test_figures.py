@@ -5,13 +5,17 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
+from psycopg import sql
 from tests.postgres_server import NEWEST, OLDEST, PostgresServer
 from tests.valkey_server import ValkeyServer
 
 from langcairn import (
+    Alert,
     Checkpoint,
     FileCheckpointStore,
+    Monitor,
     PostgresCheckpointStore,
     RedisCheckpointStore,
     SqliteCheckpointStore,
@@ -20,6 +24,7 @@ from langcairn import (
 )
 from langcairn.backends.postgres import measuring as postgres_measuring
 from langcairn.backends.redis import measuring as redis_measuring
+from langcairn.testing.cases import case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +116,52 @@ def test_oldest_postgres() -> None:
     finally:
         server.remove()
     assert OLDEST < NEWEST
+
+
+def test_room_of_a_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL can't tell how large its disk is; whoever runs it may."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE room")
+        url = postgres.url("room")
+        with PostgresCheckpointStore(url) as store:
+            fill(store, 1)
+            assert (store.stats().free_bytes, store.stats().total_bytes) == (None, None)
+        connection.execute("ALTER DATABASE room SET langcairn.capacity = '1.5 GB'")
+        for most in (postgres_measuring.MOST_TO_COUNT, 0):  # counted, and estimated
+            monkeypatch.setattr(postgres_measuring, "MOST_TO_COUNT", most)
+            with PostgresCheckpointStore(url) as store:
+                stats = store.stats()
+            ((used,),) = connection.execute("SELECT pg_database_size('room')")
+            assert stats.total_bytes == 3 * 2**29
+            assert stats.free_bytes == pytest.approx(3 * 2**29 - used, abs=2**20)
+            assert stats.disk_bytes is not None
+            assert stats.disk_bytes <= used
+        # A connection may say it, too, where the role may not say it to the database.
+        with PostgresCheckpointStore(f"{url}?options=-c%20langcairn.capacity%3D1000000") as store:
+            assert (store.stats().free_bytes, store.stats().used_ratio) == (0, 1.0)
+            alerts: list[Alert] = []
+            with Monitor(store, every=3600, on_alert=alerts.append) as monitor:
+                monitor.check()
+            assert [(alert.level, alert.name) for alert in alerts] == [("P2", "space")]
+            assert alerts[0].message == "100.0% of the space of PostgreSQL is used"
+        connection.execute("ALTER DATABASE room SET langcairn.capacity = 'plenty'")
+        with (
+            PostgresCheckpointStore(url) as store,
+            pytest.raises(StoreMisconfigured, match=r"langcairn\.capacity is 'plenty'"),
+        ):
+            store.stats()
+
+
+def test_sizes_are_read_as_the_database_reads_them(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE sizes")
+        for size in ("123", "1 kB", "2.5MB", ".5 gB", " 7 TB ", "1pb", "12 bytes", "12 B"):
+            connection.execute(
+                sql.SQL("ALTER DATABASE sizes SET langcairn.capacity = {}").format(size)
+            )
+            ((expected,),) = connection.execute("SELECT pg_size_bytes(%s)", (size,))
+            with case(size), PostgresCheckpointStore(postgres.url("sizes")) as store:
+                assert store.stats().total_bytes == expected
 
 
 def test_server_that_is_away(postgres: PostgresServer) -> None:

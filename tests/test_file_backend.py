@@ -384,7 +384,7 @@ class TestThreads:
         threads = [threading.Thread(target=put, args=(backend, row(f"{n}"))) for n in range(1, 20)]
         for thread in threads:
             thread.start()
-        while not syncs or sum(len(q._queue) for q in cast("Any", backend._commits)._queues) < 19:
+        while not syncs or backend.load().queued < 19:
             pass
         gate.set()
         for thread in threads:

@@ -49,7 +49,7 @@ def begin(log: Log, commits: GroupCommit[int, int], *numbers: int) -> list[Futur
     futures = []
     for number in numbers:
         pool = ThreadPoolExecutor(1)
-        before = len(commits._queue)
+        before = commits.waiting
         futures.append(pool.submit(commits.submit, number))
         until(partial(grown, commits, before))
         assert log.entered.wait(WAIT)
@@ -58,7 +58,7 @@ def begin(log: Log, commits: GroupCommit[int, int], *numbers: int) -> list[Futur
 
 
 def grown(commits: GroupCommit[int, int], before: int) -> bool:
-    return len(commits._queue) > before
+    return commits.waiting > before
 
 
 def until(condition: Callable[[], bool]) -> None:

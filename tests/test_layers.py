@@ -45,6 +45,7 @@ LAYERS = [
         "executions",
         "figures",
         "records",
+        "repacking",
         "checks",
         "cache",
         "write_sessions",

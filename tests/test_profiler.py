@@ -73,7 +73,7 @@ def test_operations_of_a_saver(tmp_path: Path) -> None:
     for operation, count in (("put", 5), ("put_writes", 5), ("get", 1), ("list", 1), ("clear", 1)):
         check(profiles[operation], count)
         assert profiles[operation].failed == 0
-    assert {"serialize", "hash", "compress", "queue", "commit"} <= profiles["put"].phases.keys()
+    assert {"serialize", "hash", "compress", "commit"} <= profiles["put"].phases.keys()
     assert {"read", "decompress", "deserialize"} <= profiles["get"].phases.keys()
     assert profiles["put"].requests == 5
     assert profiles["put"].sent > 0 == profiles["put"].received

@@ -57,7 +57,7 @@ def test_threads_share_pipelines_and_fail_alone(
     with ThreadPoolExecutor(20) as pool:
         good = [pool.submit(put, backend, row(f"c{i}"), epoch=epoch) for i in range(10)]
         bad = [pool.submit(put, backend, row(f"d{i}"), epoch=epoch + 1) for i in range(10)]
-        wait_until(lambda: len(backend._commits._queue) == 20)
+        wait_until(lambda: backend.load().queued == 20)
         everyone_waits.set()
         assert {future.result(PATIENCE) for future in good} == {epoch}
         for future in bad:

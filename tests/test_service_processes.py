@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import time
 from contextlib import suppress
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -248,6 +250,22 @@ async def test_the_end_of_a_process_loses_nothing(
     assert whole[: len(kept)] == kept
     assert whole[-1].count("was sent") == 30
     assert len(whole) == 1 + 2 * 30 + 1  # no step was made twice
+
+
+def test_a_signal_ends_it_while_it_begins(postgres: PostgresServer, logs: Path) -> None:
+    """Process 1 of a container has no default for signals: nobody else would end it in time."""
+    log = logs / "beginning"
+    beginning = ServiceProcess(postgres.url(), log)
+    try:
+        for _ in range(PATIENCE * 1000):
+            if beginning.catches(signal.SIGTERM):
+                break
+            time.sleep(0.001)
+        beginning.terminate()
+        assert beginning.wait() == 0
+        assert log.read_text() == ""  # uvicorn, which handles signals itself, has said nothing yet
+    finally:
+        beginning.kill()
 
 
 async def _no_longer_ready(client: httpx.AsyncClient) -> str:

@@ -86,7 +86,7 @@ class TestManyAtOnce:
         with backend._writer_lock, ThreadPoolExecutor(8) as pool:
             futures = [pool.submit(put, backend, row(str(n))) for n in range(1, 9)]
             deadline = time.monotonic() + WAIT
-            while len(backend._commits._queue) < 8:
+            while backend.load().queued < 8:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
             assert backend._writer is not None
@@ -158,7 +158,7 @@ class TestManyAtOnce:
         assert done <= kept
         assert kept == {found.row.id for found in find(backend)} - {"0"}
         assert set(fetch(backend, *map(str, range(60)))) == kept
-        assert not backend._commits._queue
+        assert not backend.load().queued
 
     async def test_a_task_cancelled_before_its_turn_commits_nothing(
         self, backend: SqliteBackend

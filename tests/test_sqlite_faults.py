@@ -64,7 +64,9 @@ class TestPaths:
     def test_a_directory(self, tmp_path: Path) -> None:
         self.refused(tmp_path, "is a directory")
 
-    @pytest.mark.parametrize("content", [b"some text\n" * 100, b"xy", os.urandom(8192)])
+    @pytest.mark.parametrize(
+        "content", [b"some text\n" * 100, b"xy", os.urandom(8192)], ids=["text", "short", "random"]
+    )
     def test_no_database(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
         self.refused(path, "not a database")

@@ -216,6 +216,8 @@ def test_the_size_is_the_largest_that_fits(
         {"keep": "all"},
         {"threads": ""},
         {"threads": ["a"]},
+        {"idle": -1},
+        {"idle": "1 day"},
     ],
     ids=str,
 )

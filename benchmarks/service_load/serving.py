@@ -23,7 +23,7 @@ from tests.ports import hold_port, number_of
 from benchmarks.results import ROOT
 from benchmarks.service_load.client import HOST, Client, request
 from benchmarks.service_load.sampling import Sampler
-from examples.service.__main__ import run, serve
+from examples.service.serving import run, serve
 from examples.service.settings import Settings
 
 if TYPE_CHECKING:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     )
     from langcairn.dictionaries import (
         DictionaryInfo,
-        Repacked,
         TrainingReport,
     )
     from langcairn.erasing import (
@@ -102,6 +101,9 @@ if TYPE_CHECKING:
     )
     from langcairn.profiler import (
         Profiler,
+    )
+    from langcairn.repacking import (
+        Repacked,
     )
     from langcairn.retention import (
         Candidate,
@@ -281,7 +283,6 @@ _HOMES = {
     ),
     "langcairn.dictionaries": (
         "DictionaryInfo",
-        "Repacked",
         "TrainingReport",
     ),
     "langcairn.erasing": ("ErasureReport",),
@@ -337,6 +338,7 @@ _HOMES = {
     ),
     "langcairn.opening": ("open_store",),
     "langcairn.profiler": ("Profiler",),
+    "langcairn.repacking": ("Repacked",),
     "langcairn.retention": (
         "Candidate",
         "Retention",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from hashlib import blake2b
+from typing import Any
 
 import ormsgpack
 
@@ -37,16 +38,19 @@ _WRITE_PREFIX = len(_WRITE_HEAD) + _LENGTH + len(_WRITE_MIDDLE)
 _new_hash = blake2b(digest_size=_HASH_BYTES, person=b"cairn row").copy
 
 
-def with_check(row: CheckpointRow, form: CheckpointRow | None = None) -> CheckpointRow:
-    """Return a row with its check.
+def with_check(row: CheckpointRow) -> CheckpointRow:
+    """Return a row that is in canonical form, and has no check, with its check."""
+    return row_with_check(row[:-1], row.graph)
+
+
+def row_with_check(columns: tuple[Any, ...], graph: bytes) -> CheckpointRow:
+    """Return the row of these columns with its check.
 
     Args:
-        row: The row, whose graph has no check.
-        form: The row with state and metadata as `canonical` makes them; None: they are.
+        columns: All but the last; state and metadata as `canonical` makes them.
+        graph: The last.
     """
-    comma = b"," if len(row.graph) > len(_EMPTY) else b""
-    graph = b"".join((row.graph[:-1], comma, _HEAD, _row_check(form or row), _END))
-    return CheckpointRow(*row[:-1], graph)
+    return CheckpointRow._make((*columns, _graph_with(graph, _row_check((*columns, graph)))))
 
 
 def rechecked(row: CheckpointRow) -> CheckpointRow:
@@ -59,7 +63,7 @@ def rechecked(row: CheckpointRow) -> CheckpointRow:
     form = _canonical(row)
     if form.state.startswith(_ENCRYPTED):
         raise encrypted(_name(row))
-    return with_check(row, form)
+    return CheckpointRow(*row[:-1], _graph_with(row.graph, _row_check(tuple(form))))
 
 
 def checked_graph(row: CheckpointRow) -> bytes:
@@ -78,8 +82,9 @@ def checked_graph(row: CheckpointRow) -> bytes:
     if bare is None:
         raise CorruptData(f"{_name(row)} is damaged: its check is missing or broken")
     check = graph[-_LENGTH - len(_END) : -len(_END)]
-    unchecked = CheckpointRow(*row[:-1], bare)
-    if check != _row_check(unchecked) and check != _row_check(_canonical(unchecked)):
+    if check != _row_check((*row[:-1], bare)) and check != _row_check(
+        (*_canonical(row)[:-1], bare)
+    ):
         raise CorruptData(f"{_name(row)} is damaged: a column isn't what was written")
     return bare
 
@@ -107,12 +112,18 @@ def _bare(graph: bytes) -> bytes | None:
     return graph[:-_TAIL].removesuffix(b",") + b"}"
 
 
-def _row_check(row: CheckpointRow) -> bytes:
-    """Return the check of a row that has none."""
+def _graph_with(graph: bytes, check: bytes) -> bytes:
+    """Return a graph column with a check as its last member."""
+    comma = b"," if len(graph) > len(_EMPTY) else b""
+    return b"".join((graph[:-1], comma, _HEAD, check, _END))
+
+
+def _row_check(columns: tuple[Any, ...]) -> bytes:
+    """Return the check of a checkpoint's columns, the last of which has none."""
     try:
-        return _check(ormsgpack.packb(tuple(row)))
+        return _check(columns)
     except (TypeError, ValueError) as error:  # a string that is no Unicode
-        raise CorruptData(f"{_name(row)} is damaged: {error}") from error
+        raise CorruptData(f"{_name(CheckpointRow._make(columns))} is damaged: {error}") from error
 
 
 def _name(row: CheckpointRow) -> str:
@@ -121,8 +132,19 @@ def _name(row: CheckpointRow) -> str:
 
 def write_with_check(write: WriteRow) -> WriteRow:
     """Return a pending write with its check; its value is a node in JSON."""
-    parts = (_WRITE_HEAD, _write_check(write), _WRITE_MIDDLE, write.value, _WRITE_END)
-    return WriteRow(*write[:-1], b"".join(parts))
+    return write_row(write[:-1], write.value)
+
+
+def write_row(columns: tuple[Any, ...], node: bytes) -> WriteRow:
+    """Return the row of a pending write with its check.
+
+    Args:
+        columns: All but the value.
+        node: The value as a node, in JSON.
+    """
+    check = _write_check((*columns, node))
+    value = b"".join((_WRITE_HEAD, check, _WRITE_MIDDLE, node, _WRITE_END))
+    return WriteRow._make((*columns, value))
 
 
 def checked_write(write: WriteRow) -> bytes:
@@ -134,14 +156,14 @@ def checked_write(write: WriteRow) -> bytes:
     value = write.value
     if value.startswith(_ENCRYPTED):
         raise encrypted(f"a pending write to {write.channel!r} of {write.execution_id!r}")
-    bare = WriteRow(*write[:-1], value[_WRITE_PREFIX:-1])
-    check = _write_check(bare)
-    if value != b"".join((_WRITE_HEAD, check, _WRITE_MIDDLE, bare.value, _WRITE_END)):
+    node = value[_WRITE_PREFIX:-1]
+    check = _write_check((*write[:-1], node))
+    if value != b"".join((_WRITE_HEAD, check, _WRITE_MIDDLE, node, _WRITE_END)):
         raise CorruptData(
             f"a pending write to {write.channel!r} at checkpoint {write.checkpoint_id!r} of "
             f"execution {write.execution_id!r} is damaged: it isn't what was written"
         )
-    return bare.value
+    return node
 
 
 def moved_write(write: WriteRow, execution_id: str) -> WriteRow:
@@ -154,16 +176,14 @@ def moved_write(write: WriteRow, execution_id: str) -> WriteRow:
     return write_with_check(write._replace(execution_id=execution_id, value=node))
 
 
-def _write_check(write: WriteRow) -> bytes:
+def _write_check(columns: tuple[Any, ...]) -> bytes:
     try:
-        return _check(ormsgpack.packb(tuple(write)))
+        return _check(columns)
     except (TypeError, ValueError) as error:
-        raise CorruptData(
-            f"a pending write of {write.execution_id!r} is damaged: {error}"
-        ) from error
+        raise CorruptData(f"a pending write of {columns[0]!r} is damaged: {error}") from error
 
 
-def _check(data: bytes) -> bytes:
+def _check(columns: tuple[Any, ...]) -> bytes:
     content = _new_hash()
-    content.update(data)
+    content.update(ormsgpack.packb(columns))
     return b2a_base64(content.digest(), newline=False)

@@ -6,38 +6,50 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from langcairn import dictionaries
+from langcairn import dictionaries, repacking
 from langcairn.codec.dictionaries import train
 from langcairn.operating import Operating
 from langcairn.records import valid_execution_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from langcairn.dictionaries import DictionaryInfo, Repacked, TrainingReport
+    from langcairn.codec.chunks import ChunkFormat
+    from langcairn.dictionaries import DictionaryInfo, TrainingReport
+    from langcairn.repacking import Repacked
 
 
 DEFAULT_SAMPLES = 5000
 # What zstd's own command line takes.
 DEFAULT_SIZE = 112 * 1024  # [bytes]
 LEAST_GAIN = 0.1
-# After another process has trained one, this is how long it may take until it is used here.
+# So long may it take until what another process has trained or retired is known.
 _PERIOD = 600  # [s]
 
 
 class Lookout:
-    """Tells when to look for dictionaries, for a store that doesn't wait until it meets one."""
+    """Tells when to look for dictionaries, for a store that doesn't wait until it meets one.
 
-    def __init__(self) -> None:
-        self._next = 0.0  # by the clock of `time.monotonic`
+    Whoever packs with a dictionary looks, too, as it may have been retired.
 
-    def is_due(self) -> bool:
+    Args:
+        eager: Whether to look for one before there is any.
+    """
+
+    def __init__(self, *, eager: bool) -> None:
+        self._eager = eager
+        # By the clock of `time.monotonic`. What was met just now needn't be looked for.
+        self._next: float | None = 0.0 if eager else None
+
+    def is_due(self, format: ChunkFormat) -> bool:
         """Tell whether it is time; for the caller that is told so, and nobody else."""
-        now = time.monotonic()
-        if now < self._next:
+        if not (self._eager or format.packs):
             return False
-        self._next = now + _PERIOD
-        return True
+        now = time.monotonic()
+        if self._next is not None and now < self._next:
+            return False
+        first, self._next = self._next is None, now + _PERIOD
+        return not first
 
     def __enter__(self) -> None:
         pass
@@ -62,8 +74,8 @@ class Compressing(Operating):
 
         It is stored only if it makes chunks that it wasn't trained on smaller. All processes that
         use the store can read what is packed with it; see ``dictionary=`` in `StoreOptions` for
-        when they begin to write with it. It holds pieces of the samples for as long as the store
-        exists, also after their executions were deleted. There may be 64 of them.
+        when they begin to write with it. It holds pieces of the samples until it is retired, also
+        after their executions were deleted. There may be 64 of them, retired ones included.
 
         Args:
             samples: On how many chunks at most, from 100 to 100,000; they are taken at random.
@@ -96,7 +108,7 @@ class Compressing(Operating):
         return await self.arun(dictionaries.keep(format, trained))
 
     def dictionaries(self) -> list[DictionaryInfo]:
-        """Return the dictionaries that chunks may be packed with, the newest last.
+        """Return the dictionaries that chunks may be packed with or are retired, the newest last.
 
         Raises:
             CorruptData: One is damaged.
@@ -120,11 +132,44 @@ class Compressing(Operating):
         Raises:
             InvalidInput: ``limit`` is less than 1.
         """
-        return self.run(dictionaries.repack(self.codec.format, after, limit))
+        return self.run(repacking.repack(self.codec.format, after, limit))
 
     async def arepack(self, *, after: str = "", limit: int | None = None) -> Repacked:
         """Do as `repack`."""
-        return await self.arun(dictionaries.repack(self.codec.format, after, limit))
+        return await self.arun(repacking.repack(self.codec.format, after, limit))
+
+    def retire_dictionary(
+        self, name: str, *, progress: Callable[[Repacked], object] | None = None
+    ) -> Repacked:
+        """Pack nothing with a dictionary any more, and pack anew, without it, all that is.
+
+        What is left of it in the store is encrypted, with a key that stands only in chunks that are
+        packed with it: once there are none, nobody can open it, and nothing needs it.
+
+        Others may use the store meanwhile. Processes that know the dictionary pack with it until
+        they look for dictionaries the next time, ten minutes at most after they did last; what
+        they pack stays readable. So call this again later, until it finds no more chunks. After an
+        interruption, too, it may simply be called again.
+
+        Args:
+            name: What the dictionary is called: `DictionaryInfo.name`.
+            progress: Called after each execution with what was done so far.
+
+        Returns:
+            What was packed anew.
+
+        Raises:
+            InvalidInput: There is no such dictionary.
+            CorruptData: A chunk that is packed with it is damaged. The others are packed anew.
+            StoreUnavailable: Others are retiring dictionaries, too, or the store can't be reached.
+        """
+        return self.run(repacking.retire(self.codec.format, name, progress))
+
+    async def aretire_dictionary(
+        self, name: str, *, progress: Callable[[Repacked], object] | None = None
+    ) -> Repacked:
+        """Do as `retire_dictionary`."""
+        return await self.arun(repacking.retire(self.codec.format, name, progress))
 
 
 def _ids(executions: Sequence[str] | None) -> list[str] | None:

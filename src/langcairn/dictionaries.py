@@ -1,16 +1,16 @@
 """Dictionaries of a store: finding, keeping and using them, and what is seen of their place.
 
-They are chunks of the execution `RESERVED`. Chunks name the dictionary that they are packed with,
-so a store that meets an unknown one reads all that are new to it, and then goes on: `seen` does
-that for whoever fetches chunks, and hides the reserved execution. A store without dictionaries is
-asked nothing more than before.
+They are chunks of the execution `RESERVED`. Chunks begin with the key of the dictionary that they
+are packed with, so a store that meets an unknown one reads all that are new to it, and then goes
+on: `seen` does that for whoever fetches chunks, and hides the reserved execution. A store without
+dictionaries is asked nothing more than before.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import (
     RESERVED,
@@ -20,7 +20,6 @@ from langcairn.backends.base import (
     FindExecutions,
     FindOldChunks,
     Request,
-    Rewrite,
     Survey,
     Surveyed,
 )
@@ -29,6 +28,8 @@ from langcairn.codec.chunks import Kind, Payload
 from langcairn.codec.dictionaries import (
     LARGEST,
     SMALLEST,
+    Dictionary,
+    RetiredDictionary,
     Trained,
     dictionary_of,
     payload_of,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from langcairn.operations import Operation
 
 _EVER = 2**62  # later than every epoch
+_ATTEMPTS = 20  # as each is thwarted only by somebody else's retirement
 # Each takes memory in every process that reads what is packed with it.
 MOST = 64  # [dictionaries in a store]
 _AT_ONCE = 16  # [dictionaries read at a time]
@@ -51,7 +53,7 @@ _MOST_EXECUTIONS = 100_000  # [execution ids looked at for a sample]
 _LONGEST = 16 * 1024  # [bytes] of a sample
 _SHORTEST = 32  # [bytes] of a sample
 _MOST_CONTENT = 32 * 2**20  # [bytes] of all samples
-_CHUNKS = 200  # [chunks repacked or sampled at a time]
+_CHUNKS = 200  # [chunks sampled at a time]
 
 
 # What the layers above see
@@ -70,8 +72,10 @@ def seen(format: ChunkFormat, request: Request) -> Operation[object] | None:
 
 def _fetched(format: ChunkFormat, fetch: FetchChunks) -> Operation[dict[ChunkId, bytes]]:
     chunks: dict[ChunkId, bytes] = yield fetch
-    if format.lacks(chunks.values()):
+    if format.lacking(chunks.values()):
         yield from load(format)
+        for key in format.lacking(chunks.values()):
+            _open(format, key)
     return chunks
 
 
@@ -109,23 +113,53 @@ _SEEN: dict[type, Callable[[ChunkFormat, Any], Operation[object]]] = {
 
 
 def load(format: ChunkFormat) -> Operation[None]:
-    """Learn the dictionaries of a store that aren't known yet.
+    """Learn the dictionaries of a store that aren't known yet, and which are retired.
 
     What is damaged is noted in ``format.damaged``: what needs it can't be read, the rest can.
     """
-    namer = format.namer(RESERVED)
-    known = {namer(payload_of(one)) for one in format.dictionaries}
-    ids: list[ChunkId] = yield FindOldChunks(RESERVED, _EVER)
-    new = [id for id in ids if id not in known]
-    damaged: dict[ChunkId, str] = {}
-    for start in range(0, min(len(new), 2 * MOST), _AT_ONCE):
-        chunks: dict[ChunkId, bytes] = yield FetchChunks(RESERVED, new[start : start + _AT_ONCE])
-        for id, sealed in chunks.items():
-            try:
-                format.learn(dictionary_of(format.unseal(id, sealed)))
-            except CorruptData as error:
-                damaged[id] = f"dictionary {id} can't be used: {error}"
-    format.damaged = damaged
+    for _ in range(_ATTEMPTS):
+        ids: list[ChunkId] = yield FindOldChunks(RESERVED, _EVER)
+        for id in format.stored.keys() - set(ids):
+            _forget(format, id)
+        new = [id for id in ids if id not in format.stored][: 2 * MOST]
+        damaged: dict[ChunkId, str] = {}
+        there = 0
+        for start in range(0, len(new), _AT_ONCE):
+            fetch = FetchChunks(RESERVED, new[start : start + _AT_ONCE])
+            chunks: dict[ChunkId, bytes] = yield fetch
+            there += len(chunks)
+            for id, sealed in chunks.items():
+                try:
+                    _note(format, id, dictionary_of(format.unseal(id, sealed)))
+                except CorruptData as error:
+                    damaged[id] = f"dictionary {id} can't be used: {error}"
+        format.damaged = damaged
+        if there == len(new):
+            return
+        # One was retired in between, and is stored under another id by now.
+
+
+def _note(format: ChunkFormat, id: ChunkId, dictionary: Dictionary | RetiredDictionary) -> None:
+    if isinstance(dictionary, Dictionary):
+        format.learn(dictionary)
+    format.stored[id] = dictionary
+
+
+def _forget(format: ChunkFormat, id: ChunkId) -> None:
+    """Pack nothing any more with what isn't stored under this id any more."""
+    gone = format.stored.pop(id, None)
+    if isinstance(gone, Dictionary):
+        format.give_up(gone.key)
+
+
+def _open(format: ChunkFormat, key: bytes) -> None:
+    """Learn a retired dictionary by the key in a chunk that is packed with it."""
+    for one in list(format.stored.values()):
+        dictionary = one.opened(key) if isinstance(one, RetiredDictionary) else None
+        if dictionary is not None:
+            format.give_up(key)
+            format.learn(dictionary)
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +171,14 @@ class DictionaryInfo:
         trained_at: When it was trained, in UTC.
         samples: On how many chunks.
         size: How large it is [bytes].
+        retired: Whether nothing is to be packed with it any more.
     """
 
     name: str
     trained_at: datetime
     samples: int
     size: int
+    retired: bool = False
 
 
 def dictionaries(format: ChunkFormat) -> Operation[list[DictionaryInfo]]:
@@ -154,10 +190,16 @@ def dictionaries(format: ChunkFormat) -> Operation[list[DictionaryInfo]]:
     yield from load(format)
     if format.damaged:
         raise CorruptData("; ".join(format.damaged.values()))
+    # While one is being retired, both of its forms are there.
+    known = {one.name: one for one in sorted(format.stored.values(), key=_is_active)}
     return [
-        DictionaryInfo(one.name, one.trained_at, one.samples, len(one.data))
-        for one in format.dictionaries
+        DictionaryInfo(one.name, one.trained_at, one.samples, one.size, not _is_active(one))
+        for one in sorted(known.values(), key=lambda one: one.trained)
     ]
+
+
+def _is_active(dictionary: Dictionary | RetiredDictionary) -> bool:
+    return isinstance(dictionary, Dictionary)
 
 
 # Training
@@ -275,97 +317,24 @@ def _suits(payload: Payload) -> bool:
 def keep(format: ChunkFormat, trained: Trained) -> Operation[TrainingReport]:
     """Store a dictionary that is worth it, and use it from now on."""
     dictionary, refusal = trained.dictionary, trained.refusal
-    if len(format.dictionaries) >= MOST:
+    there = len(format.stored)
+    if there >= MOST:
         refusal = (
-            f"the store has {len(format.dictionaries)} dictionaries, the most that it may have; "
-            "langcairn.migrate moves it into a new one, which begins with none"
+            f"the store has {there} dictionaries, with those that are retired, the most that it "
+            "may have; langcairn.migrate moves it into a new one, which begins with none"
         )
     figures = trained.samples, trained.before, trained.after
     if dictionary is None or refusal:
         return TrainingReport(refusal, *figures)
-    payload = payload_of(dictionary)
-    sealed = format.seal(payload)
-    yield Commit(RESERVED, None, [(format.namer(RESERVED)(payload), sealed)])
-    format.learn(dictionary)
+    yield from put_away(format, dictionary)
     return TrainingReport(
         "", *figures, dictionary.name, len(dictionary.data), dictionary.trained_at
     )
 
 
-# Packing anew
-
-
-class Repacked(NamedTuple):
-    """What was packed anew with the newest dictionary."""
-
-    executions: int
-    """How many executions were looked at."""
-    chunks: int
-    """How many chunks were packed anew."""
-    bytes_before: int
-    """What these took [bytes]."""
-    bytes_after: int
-    """What they take now [bytes]."""
-    after: str | None
-    """The last execution that was looked at, from which to go on; None: there are no more."""
-
-
-def repack(format: ChunkFormat, after: str, limit: int | None) -> Operation[Repacked]:
-    """Pack chunks with the newest dictionary where that makes them smaller.
-
-    Damaged ones are left as they are. What is packed stays so, so after an interruption it may
-    simply be run again. Readers and writers go on meanwhile.
-
-    Args:
-        format: How chunks are stored.
-        after: Only executions behind this one.
-        limit: Stop after the execution with which so many chunks were packed anew; None: never.
-    """
-    if limit is not None and limit < 1:
-        raise InvalidInput(f"limit={limit}: a number of chunks from 1, or None for all")
-    yield from load(format)
-    done = Repacked(0, 0, 0, 0, None)
-    place = max(after, RESERVED)
-    if not format.dictionaries:
-        return done
-    while True:
-        page: list[str] = yield FindExecutions(place, _CHUNKS)
-        for place in page:
-            done = yield from _repack_execution(format, place, done)
-            if limit is not None and done.chunks >= limit:
-                return done._replace(after=place)
-        if len(page) < _CHUNKS:
-            return done
-
-
-def _repack_execution(
-    format: ChunkFormat, execution_id: str, done: Repacked
-) -> Operation[Repacked]:
-    ids: list[ChunkId] = yield FindOldChunks(execution_id, _EVER)
-    chunks = before = after = 0
-    for start in range(0, len(ids), _CHUNKS):
-        found: dict[ChunkId, bytes] = yield FetchChunks(execution_id, ids[start : start + _CHUNKS])
-        changes = []
-        for id, sealed in found.items():
-            again = _repacked(format, id, sealed)
-            if again is not None:
-                changes.append((id, again))
-                before += len(sealed)
-                after += len(again)
-        if changes:
-            yield Rewrite(execution_id, changes)
-            chunks += len(changes)
-    return Repacked(
-        done.executions + 1,
-        done.chunks + chunks,
-        done.bytes_before + before,
-        done.bytes_after + after,
-        None,
-    )
-
-
-def _repacked(format: ChunkFormat, id: ChunkId, sealed: bytes) -> bytes | None:
-    try:
-        return format.repacked(id, sealed)
-    except CorruptData:
-        return None
+def put_away(format: ChunkFormat, dictionary: Dictionary | RetiredDictionary) -> Operation[None]:
+    """Store a dictionary, in either form, and use it from now on."""
+    payload = payload_of(dictionary)
+    id = format.namer(RESERVED)(payload)
+    yield Commit(RESERVED, None, [(id, format.seal(payload))])
+    _note(format, id, dictionary)

@@ -30,7 +30,8 @@ _ROUNDS = 10
 class ErasureReport:
     """That no execution of a user is left.
 
-    A dictionary that was trained on them still holds pieces of their texts (docs/compression.md).
+    A dictionary that was trained on them holds pieces of their texts until it is retired
+    (docs/compression.md).
 
     Attributes:
         user_id: The user.

@@ -28,7 +28,7 @@ from langcairn.backends.base import (
     WriteRow,
 )
 from langcairn.cache import Caches, ExecutionCache, Head, Place
-from langcairn.checks import checked_graph, checked_write, write_with_check
+from langcairn.checks import checked_graph, checked_write, write_row
 from langcairn.codec.nodes import MARK_BYTES, exact_str, standing, stands
 from langcairn.codec.reader import ChunkMissing, Reader, parse, references
 from langcairn.codec.serde import SafeSerializer
@@ -112,7 +112,7 @@ class CommitBuilder:
         fields = dict(state) if type(state) is dict else {}
         if type(state) is not dict or not all(map(_is_channel, fields)):
             node = self._value(Place(draft.namespace, ""), state, "state")
-            self.checkpoints.append(row_of(draft, standing(node), plain))
+            self.checkpoints.append(row_of(draft, node, plain))
             return
         head = self.cache.heads.get(draft.namespace)
         inherited: dict[str, Node] = {}
@@ -148,14 +148,12 @@ class CommitBuilder:
         old = self.values.get(place) or known.get(place)
         encoded = self.encoder.encode(value, old, path, known.get(place._replace(written=True)))
         self.values[place] = encoded
-        return encoded.node
+        return standing(encoded.node)
 
     def request(self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()) -> Commit:
         """Return the commit, with the chunks that are needed."""
-        known, seal = self.cache.known, self.codec.format.seal
-        new = [item for item in self.encoder.chunks.items() if item[0] not in known]
+        chunks = self._new_chunks() if self.encoder.chunks else ()
         self.witnesses = self.cache.witnesses  # after what they stand for was looked up
-        chunks = [(id, seal(payload)) for id, payload in new]
         return Commit(
             self.execution_id,
             self.cache.epoch,
@@ -166,6 +164,11 @@ class CommitBuilder:
             newest=newest,
             witnesses=() if self.cache.epoch is None else tuple(self.witnesses),
         )
+
+    def _new_chunks(self) -> Sequence[tuple[ChunkId, bytes]]:
+        known, seal = self.cache.known, self.codec.format.seal
+        new = [item for item in self.encoder.chunks.items() if item[0] not in known]
+        return [(id, seal(payload)) for id, payload in new]
 
     def commit(
         self, expected: Sequence[Expected] = (), newest: Sequence[Newest] = ()
@@ -261,8 +264,8 @@ def save_writes(
             valid_text(channel, "the channel of a write")
             idx = WRITES_IDX_MAP.get(channel, number)
             stored = builder.written(key[1], channel, value)
-            row = WriteRow(*key, task_id, idx, task_path, channel, stored)
-            builder.writes.append(write_with_check(row))
+            columns = (*key, task_id, idx, task_path, channel)
+            builder.writes.append(write_row(columns, stored))
         if (yield from builder.commit()):
             return
     raise too_busy(key[0])
@@ -298,10 +301,8 @@ def save_whole(
             for idx, channel, value in writes:
                 valid_text(channel, "the channel of a write")
                 stored = builder.written(namespace, channel, value)
-                row = WriteRow(
-                    execution_id, namespace, id, task_id, idx, task_path, channel, stored
-                )
-                builder.writes.append(write_with_check(row))
+                columns = (execution_id, namespace, id, task_id, idx, task_path, channel)
+                builder.writes.append(write_row(columns, stored))
         if (yield from builder.commit()):
             return
     raise too_busy(execution_id)
@@ -397,7 +398,7 @@ def _decode(codec: Codec, found: FoundCheckpoint) -> Operation[Loaded | None]:
         stored = [row.state, *map(checked_write, found.writes)]
         built = [parse(data, "the state or a pending write") for data in stored]
         graph = checked_graph(row)
-        if any(MARK_BYTES in data for data in stored):
+        if MARK_BYTES in b"".join(stored):
             built = yield from decode_parts(codec, found, built)
         return Loaded(
             row,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import orjson
 
 from langcairn.backends.base import RESERVED, CheckpointRow
 from langcairn.checkpoint import Checkpoint
-from langcairn.checks import CHECK_KEY, checked_graph, rechecked, with_check
+from langcairn.checks import CHECK_KEY, checked_graph, rechecked, row_with_check
 from langcairn.codec.nodes import (
     MARK,
     MARK_BYTES,
@@ -20,7 +21,6 @@ from langcairn.codec.nodes import (
     exact_str,
     literal,
     literal_dict,
-    standing,
     stands,
 )
 from langcairn.codec.reader import parse
@@ -131,7 +131,7 @@ def valid_name(value: object, what: str, *, empty: bool = True) -> str:
     Raises:
         InvalidInput: It can't be stored; the message says why.
     """
-    if type(value) is str and is_usual(value):
+    if type(value) is str and (is_usual(value) or (empty and not value)):
         return value
     text = valid_text(value, what)
     if not text and not empty:
@@ -164,14 +164,13 @@ def valid_text(value: object, what: str) -> str:
     return value
 
 
-def state_node(fields: Mapping[str, Node], *, ordered: bool) -> Node:
+def state_node(nodes: dict[str, Node], *, ordered: bool) -> Node:
     """Return what the state column says for a dict whose values are encoded.
 
     Args:
-        fields: The nodes of the values.
+        nodes: The nodes of the values, as they stand in an object.
         ordered: Keep the order of the keys also where a database would sort them.
     """
-    nodes = {key: standing(node) for key, node in fields.items()}
     if MARK in nodes:
         return {MARK: ["d", [list(nodes), list(nodes.values())]]}
     return literal_dict(nodes) if ordered else nodes
@@ -206,7 +205,15 @@ def _metadata_json(metadata: Mapping[str, Any], serde: SafeSerializer) -> bytes:
 
 
 def _inline_fields(fields: Mapping[str, Any], what: str, serde: SafeSerializer) -> dict[str, Node]:
-    return {key: _inline_field(key, value, what, serde) for key, value in fields.items()}
+    return {
+        key: value if _is_plain(key) and stands(value) else _inline_field(key, value, what, serde)
+        for key, value in fields.items()
+    }
+
+
+@lru_cache(maxsize=4096, typed=True)  # the same few names come in every put
+def _is_plain(key: object) -> bool:
+    return type(key) is str and is_usual(key) and key != MARK
 
 
 def _inline_field(key: str, value: Any, what: str, serde: SafeSerializer) -> Node:
@@ -272,7 +279,7 @@ def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
     Raises:
         Unserializable: A value of the metadata or of LangGraph's fields can't be stored.
     """
-    row = CheckpointRow(
+    columns = (
         draft.execution_id,
         draft.namespace,
         draft.id,
@@ -282,9 +289,8 @@ def row_of(draft: Draft, state: Node, serde: SafeSerializer) -> CheckpointRow:
         _metadata_json(draft.metadata, serde),
         draft.timestamp,
         draft.version,
-        b"{}" if draft.graph is None else graph_json(draft.graph, serde),
     )
-    return with_check(row)
+    return row_with_check(columns, b"{}" if draft.graph is None else graph_json(draft.graph, serde))
 
 
 def with_metadata(

@@ -65,7 +65,9 @@ class Retention:
         keep: Is asked about each checkpoint that may go; what it returns True for, stays. If it
             raises, nothing of that execution goes, and the report has the error.
         threads: For which executions this is: a pattern as of `fnmatch`, with upper and lower case
-            told apart. Of several rules, the first whose pattern fits counts.
+            told apart. Of several rules, the first that is for an execution counts.
+        idle: If given, this is only for executions that have had no new checkpoint for so long, as
+            a timedelta or in seconds.
 
     Raises:
         InvalidInput: A rule can't be used as it is.
@@ -77,6 +79,7 @@ class Retention:
     keep_latest: bool = True
     keep: Callable[[Candidate], bool] | None = None
     threads: str = "*"
+    idle: timedelta | float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("max_checkpoints", 1), ("max_bytes", 0)):
@@ -87,6 +90,8 @@ class Retention:
             seconds(self.max_age, "max_age")
         elif not self.keep_latest:
             raise InvalidInput("keep_latest=False says what max_age does: give one")
+        if self.idle is not None:
+            seconds(self.idle, "idle")
         if self.keep is not None and not callable(self.keep):
             raise InvalidInput(f"keep must be callable, not {type(self.keep).__name__}")
         if not isinstance(self.threads, str) or not self.threads:
@@ -94,12 +99,20 @@ class Retention:
 
     def oldest(self, now: datetime) -> datetime | None:
         """Return the time from which on checkpoints are young enough; None: all are."""
-        if self.max_age is None:
-            return None
-        try:
-            return now - timedelta(seconds=seconds(self.max_age, "max_age"))
-        except OverflowError:
-            return datetime.min.replace(tzinfo=UTC)
+        return None if self.max_age is None else _ago(now, self.max_age)
+
+    def fits(self, execution_id: str, newest: datetime | None, now: datetime) -> bool:
+        """Return whether this is for an execution, whose newest checkpoint was taken at a time."""
+        if not fnmatchcase(execution_id, self.threads):
+            return False
+        return self.idle is None or (newest is not None and newest < _ago(now, self.idle))
+
+
+def _ago(now: datetime, span: timedelta | float) -> datetime:
+    try:
+        return now - timedelta(seconds=seconds(span, "span"))
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def retentions(given: Retention | Iterable[Retention] | None) -> tuple[Retention, ...]:
@@ -120,9 +133,12 @@ def retentions(given: Retention | Iterable[Retention] | None) -> tuple[Retention
     return rules
 
 
-def rule_for(rules: Iterable[Retention], execution_id: str) -> Retention | None:
-    """Return the first rule whose pattern fits an execution."""
-    return next((one for one in rules if fnmatchcase(execution_id, one.threads)), None)
+def rule_for(
+    rules: Iterable[Retention], execution_id: str, rows: Sequence[CheckpointRow], now: datetime
+) -> Retention | None:
+    """Return the first rule that is for an execution with these checkpoints."""
+    newest = max((row.timestamp for row in rows), default=None)
+    return next((one for one in rules if one.fits(execution_id, newest, now)), None)
 
 
 class Going(NamedTuple):

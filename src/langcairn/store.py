@@ -87,7 +87,7 @@ class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewritin
         self.backend, self.codec = assembled(backend, options)
         self.observers = Observers()
         self._leases = Leases()
-        self._lookout = Lookout() if options.get("dictionary") else None
+        self._lookout = Lookout(eager=bool(options.get("dictionary")))
 
     # Running operations
 
@@ -118,7 +118,7 @@ class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewritin
 
     async def arun(self, operation: Operation[T], backend: Backend | None = None) -> T:
         """Do as `run`, without blocking the event loop."""
-        if self._lookout is not None and self._lookout.is_due():
+        if self._lookout.is_due(self.codec.format):
             with self._lookout:
                 await arun(self.backend.aexecute, load(self.codec.format))
         begin = time.monotonic()
@@ -136,7 +136,7 @@ class CheckpointStore(Branching, Compressing, Maintainable, Measurable, Rewritin
 
     def _look_out(self) -> None:
         """Look for dictionaries, if it is time."""
-        if self._lookout is not None and self._lookout.is_due():
+        if self._lookout.is_due(self.codec.format):
             with self._lookout:
                 run(self.backend.execute, load(self.codec.format))
 

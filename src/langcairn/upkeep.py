@@ -304,7 +304,7 @@ class _Visit:
     def _planned(
         self, plan: Plan, rows: Sequence[CheckpointRow], writes: Sequence[WriteRow]
     ) -> Operation[Going]:
-        rule = rule_for(self._orders.rules, self._id)
+        rule = rule_for(self._orders.rules, self._id, rows, self._orders.now)
         if rule is None:
             return Going([], [])
         size_of = None

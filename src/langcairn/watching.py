@@ -36,6 +36,7 @@ _NAMES = {
     "move_all": "move_to_objects",
     "move_one": "move_to_objects",
     "find_executions": "executions",
+    "retire": "retire_dictionary",
 }
 """How operations are called in LangGraph's words; any other has the name of its generator."""
 

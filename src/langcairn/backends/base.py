@@ -141,6 +141,21 @@ class Commit(NamedTuple):
         """Whether anything that is stored must be looked at before the commit is made."""
         return bool(self.removals or self.expected or self.newest)
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether it only adds a checkpoint, or writes of tasks, and refers to stored chunks only.
+
+        If the epoch is the execution's, one insertion does it. But one that adds nothing doesn't
+        say why: the epoch may be another one, or the rows may be there.
+        """
+        return (
+            self.epoch is not None
+            and not self.chunks
+            and len(self.checkpoints) + bool(self.writes) == 1
+            and not self.is_conditional
+            and all(write.idx >= 0 for write in self.writes)  # others replace the one before
+        )
+
 
 class Transaction(NamedTuple):
     """Make commits to different executions: all of them, or none.

@@ -3,7 +3,7 @@
 A caller puts its request in the queue. If nobody is committing, it becomes the leader: it runs
 everything that waits, itself included, as one batch, and hands each caller its own outcome.
 Callers that arrive meanwhile wait for the next batch, which the first of them leads. There is no
-thread of its own, so that a caller without company pays for two locks and no hand-over.
+thread of its own, and a caller without company needs no queue: it pays for a lock and no hand-over.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+T = TypeVar("T")
 RequestT = TypeVar("RequestT")
 AnswerT = TypeVar("AnswerT")
 
@@ -99,12 +100,16 @@ class GroupCommit(Generic[RequestT, AnswerT]):
         self._queue_lock = threading.RLock()
         self._leading = threading.Lock()
         self._leaders: set[int] = set()  # threads that lead, or are about to
+        self._alone = 0  # requests under way that were never in the queue
 
     def submit(self, request: RequestT) -> AnswerT:
         """Run a request, together with those of other threads that wait too.
 
         Returns when the batch is committed. Raises what failed the request or its batch.
         """
+        if not self._queue and not self._leading.locked():
+            self.refuse_within_batch()
+            return self._lead(lambda: self._run_alone(request))
         ticket: Ticket[RequestT, AnswerT] = Ticket(request)
         try:
             self.enqueue(ticket)
@@ -135,7 +140,7 @@ class GroupCommit(Generic[RequestT, AnswerT]):
     @property
     def waiting(self) -> int:
         """How many requests wait, or are under way."""
-        return len(self._queue)
+        return len(self._queue) + self._alone
 
     def enqueue(self, ticket: Ticket[RequestT, AnswerT]) -> None:
         """Put a request in the queue, without blocking. It must be waited for, or withdrawn."""
@@ -149,7 +154,7 @@ class GroupCommit(Generic[RequestT, AnswerT]):
             if self._leading.locked():
                 ticket.sleep()
             else:
-                self._lead(ticket)
+                self._lead(lambda: self._run_until(ticket))
         return ticket.result()
 
     def refuse_within_batch(self) -> None:
@@ -168,21 +173,37 @@ class GroupCommit(Generic[RequestT, AnswerT]):
                 ticket.settle(Withdrawn())
             self._nudge_first()  # if an interrupted leader leaves, it was itself the first
 
-    def _lead(self, ticket: Ticket[RequestT, AnswerT]) -> None:
-        """Run batches until one has contained the leader's own request."""
+    def _lead(self, work: Callable[[], T]) -> T:
+        """Do something that only one thread may do at a time."""
         thread = threading.get_ident()
         try:
             self._leaders.add(thread)
             # In a with statement even KeyboardInterrupt finds no gap in which the lock is taken
             # but wouldn't be released.
             with self._leading:
-                while not ticket.done:
-                    self._run_batch()
+                return work()
         finally:
             self._leaders.discard(thread)
             # After the lock is free: who saw it taken and went to sleep is in the queue by now.
-            with self._queue_lock:
-                self._nudge_first()
+            if self._queue:
+                with self._queue_lock:
+                    self._nudge_first()
+
+    def _run_alone(self, request: RequestT) -> AnswerT:
+        """Run a request that was never in the queue."""
+        try:
+            self._alone = 1
+            (outcome,) = self._run([request])
+        finally:
+            self._alone = 0
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _run_until(self, ticket: Ticket[RequestT, AnswerT]) -> None:
+        """Run batches until one has contained the leader's own request."""
+        while not ticket.done:
+            self._run_batch()
 
     def _run_batch(self) -> None:
         try:

@@ -24,3 +24,13 @@ Namespace = Annotated[
     typer.Option("--namespace", "-N", help="The namespace of a subgraph; '' is the graph's own."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+Threads = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--thread",
+        "-t",
+        metavar="THREAD",
+        help="Only this thread; repeatable.",
+        autocompletion=threads,
+    ),
+]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from langcairn.backends.redis import links
-from langcairn.backends.redis.commands import Command
-from langcairn.backends.redis.settings import read_settings
 from langcairn.cli.findings import clock, ok, problem, warning
 from langcairn.cli.printing import size
-from langcairn.errors import StoreUnavailable
+from langcairn.cli.redis_servers import command, connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +19,6 @@ if TYPE_CHECKING:
     from langcairn.cli.findings import Finding
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_CONNECTION_OPTIONS = ("username", "password", "db")
 _NEARLY_FULL = 0.9
 
 
@@ -34,19 +28,14 @@ def checks(url: str, options: dict[str, Any]) -> Iterator[Finding]:
     Raises:
         StoreUnavailable: The server can't be asked.
     """
-    arguments = {name: options.get(name) for name in _CONNECTION_OPTIONS}
-    settings = read_settings(url, cluster=bool(options.get("cluster")), arguments=arguments)
-    try:
-        with closing(links.connect(settings)) as link:
-            yield from _server(link, settings)
-    except (RedisConnectionError, OSError) as error:
-        raise StoreUnavailable(f"{settings.server} can't be reached: {error}") from error
+    with connected(url, options) as (link, settings):
+        yield from _server(link, settings)
 
 
 def _server(link: Link, settings: Settings) -> Iterator[Finding]:
-    (facts,) = link.send([_command("INFO")])
+    (facts,) = link.send([command("INFO")])
     begin = time.perf_counter()
-    (now,) = link.send([_command("TIME")])
+    (now,) = link.send([command("TIME")])
     roundtrip = time.perf_counter() - begin
     if isinstance(facts, RedisError):
         yield warning(
@@ -55,7 +44,7 @@ def _server(link: Link, settings: Settings) -> Iterator[Finding]:
             "Allow INFO to the user, to let langcairn doctor look at it.",
         )
     else:
-        (fsync,) = link.send([_command("CONFIG", "GET", "appendfsync")])
+        (fsync,) = link.send([command("CONFIG", "GET", "appendfsync")])
         yield from _durability(facts, fsync)
         yield from _memory(facts)
         yield _pool(facts, settings)
@@ -77,19 +66,11 @@ def may_lose(url: str) -> str:
     Raises:
         StoreUnavailable: The server can't be asked.
     """
-    settings = read_settings(url, arguments={})
-    try:
-        with closing(links.connect(settings)) as link:
-            facts, fsync = link.send([_command("INFO"), _command("CONFIG", "GET", "appendfsync")])
-    except (RedisConnectionError, OSError) as error:
-        raise StoreUnavailable(f"{settings.server} can't be reached: {error}") from error
+    with connected(url, {}) as (link, _):
+        facts, fsync = link.send([command("INFO"), command("CONFIG", "GET", "appendfsync")])
     if isinstance(facts, RedisError) or not facts.get("aof_enabled"):
         return "all"
     return "nothing" if _value(fsync, "appendfsync") == "always" else "seconds"
-
-
-def _command(*words: str) -> Command:
-    return Command(b"langgraph:", words)
 
 
 def _durability(facts: dict[str, Any], fsync: Any) -> Iterator[Finding]:

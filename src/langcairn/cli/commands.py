@@ -35,6 +35,8 @@ COMMANDS = {
     "restore": ("transfer", "Put what a backup holds into a store."),
     "migrate": ("transfer", "Copy from another store or saver."),
     "rotate-keys": ("transfer", "Encrypt everything with the newest key."),
+    "dictionaries": ("dictionaries", "List the dictionaries chunks are packed with; retire one."),
+    "move-to-objects": ("moving", "Move older and larger content to object storage."),
     "maintain": ("maintaining", "Remove what isn't to be kept, and what crashes have left."),
     "watch": ("watching", "Follow checkpoints as they are saved."),
     "view": ("viewing", "Show the store in the browser."),
@@ -45,7 +47,7 @@ COMMANDS = {
 
 # Those of `_options`; the second ones take a value.
 _SWITCHES = ("--json", "--debug")
-_VALUED = ("--store", "--option", "--encryption", "--signing-key", "--import")
+_VALUED = ("--store", "--option", "--encryption", "--signing-key", "--objects", "--import")
 
 
 class Commands(TyperGroup):
@@ -163,6 +165,14 @@ def _options(
             help="Where the key is that the store is signed with.",
         ),
     ] = "",
+    objects: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            envvar="LANGCAIRN_OBJECTS",
+            help="The object storage that the store's content is moved to: s3://bucket/prefix, ….",
+        ),
+    ] = "",
     modules: Annotated[
         list[str] | None,
         typer.Option(
@@ -182,8 +192,8 @@ def _options(
 
     These options may stand before the command or behind it.
     """
-    keys = {"encryption": encryption, "signing_key": signing_key}
-    options = {**read_options(option or ()), **{k: v for k, v in keys.items() if v}}
+    named = {"encryption": encryption, "signing_key": signing_key, "objects": objects}
+    options = {**read_options(option or ()), **{k: v for k, v in named.items() if v}}
     ctx.obj = Session(store, options, as_json, debug, tuple(modules or ()))
 
 

@@ -49,12 +49,12 @@ def _session(ctx: typer.Context) -> Session:
         return ctx.obj
     # Callbacks don't run while a shell completes.
     given = ctx.find_root().params
-    keys = {
+    named = {
         name: given.get(name) or os.environ.get(f"LANGCAIRN_{name.upper()}", "")
-        for name in ("encryption", "signing_key")
+        for name in ("encryption", "signing_key", "objects")
     }
     options = read_options(given.get("option") or ())
-    options |= {name: value for name, value in keys.items() if value}
+    options |= {name: value for name, value in named.items() if value}
     return Session(given.get("store") or os.environ.get("LANGCAIRN_STORE", ""), options)
 
 

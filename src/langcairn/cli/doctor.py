@@ -16,7 +16,7 @@ from langcairn.cli.escaping import escaped, without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.findings import Level, ok, problem, warning
 from langcairn.cli.printing import size
-from langcairn.cli.session import LOCAL, check_exists
+from langcairn.cli.session import LOCAL, OFFICIAL_KEYS, check_exists, official_keys_instead
 from langcairn.cli.urls import path_of, scheme_of
 from langcairn.errors import CairnError, InvalidInput, StoreError
 from langcairn.opening import open_store
@@ -32,6 +32,12 @@ app = typer.Typer()
 
 _MARKS = {Level.OK: ("✓", "+", "green"), Level.WARNING: ("!", "!", "yellow"),
           Level.PROBLEM: ("✗", "x", "bold red")}  # fmt: skip
+# What servers don't tell unless they are told, and how.
+_UNKNOWN_ROOM = {
+    "postgres": "Say it to the database: ALTER DATABASE … SET langcairn.capacity = '500GB' "
+    "(docs/postgresql.md).",
+    "redis": "Set maxmemory, and let the user have INFO.",
+}
 _PINGS = 15
 _SLOW = 0.02  # [s] a put is one round trip and a commit
 _NEARLY_FULL = 0.9
@@ -128,6 +134,8 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
         )
     store.executions(limit=1)
     yield ok("schema", "the layout is one that this langcairn knows")
+    if official_keys_instead(session.url, session.options, store):
+        yield warning("contents", OFFICIAL_KEYS, session.takeover)
     yield _latency(store)
     stats = store.stats()
     room = stats.used_ratio
@@ -137,6 +145,9 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
             yield warning("space", what, "Make room: `langcairn prune --all --keep 10 --idle 30d`.")
         else:
             yield ok("space", what)
+    elif (remedy := _UNKNOWN_ROOM.get(store.backend.name)) is not None:
+        what = "how much room there is isn't known: nothing can warn before it runs short"
+        yield warning("space", what, remedy)
     if write:
         yield _trial(store)
 

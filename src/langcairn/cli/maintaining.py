@@ -43,6 +43,12 @@ def maintain(
     threads: Annotated[
         str, typer.Option(metavar="PATTERN", help="Apply the rules to these threads only.")
     ] = "*",
+    idle: Annotated[
+        str,
+        typer.Option(
+            metavar="SPAN", help="Apply them only to threads whose newest checkpoint is older."
+        ),
+    ] = "",
     garbage: Annotated[
         bool,
         typer.Option("--garbage/--no-garbage", help="Look for what crashes have left."),
@@ -68,6 +74,7 @@ def maintain(
         max_bytes=max_bytes,
         keep_latest=not drop_idle,
         threads=threads,
+        idle=span(idle) if idle else None,
     )
     options: dict[str, Any] = {"garbage": garbage, "after": after, "limit": limit,
                                "seconds": seconds}  # fmt: skip

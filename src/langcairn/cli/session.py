@@ -24,8 +24,13 @@ _NO_STORE = (
 )
 LOCAL = ("memory", "sqlite", "file")
 """The kinds of stores that need no server."""
+REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
+"""Those that Redis and Valkey serve."""
 
-_PATIENCE = 3.0  # [s] for a server to be reached
+OFFICIAL_KEYS = "the store is empty, but its database has keys of langgraph-checkpoint-redis"
+"""What to say where `official_keys_instead`."""
+PATIENCE = 3.0
+"""How long to wait for a server [s]."""
 _FOREIGN = ("was made by langgraph-checkpoint", "was made by LangGraphGo",
             "tables of langgraph-checkpoint")  # fmt: skip
 
@@ -68,7 +73,7 @@ class Session:
 
         Raises:
             InvalidInput: No store is named, or there is no such store.
-            StoreMisconfigured: There is no such store.
+            StoreMisconfigured: There is none; or content is in objects, and not said where.
             StoreUnavailable: The server can't be reached.
         """
         if not self.url:
@@ -88,11 +93,20 @@ class Session:
         self.import_modules()
         if scheme_of(url) not in LOCAL:
             # Whoever types a wrong address shouldn't wait as long as a service does for its server.
-            with open_store(url, **{"deadline": _PATIENCE, **options}) as probe:
+            with open_store(url, **{"deadline": PATIENCE, **options}) as probe:
                 probe.test_connection()
         if not exact:
             options["serde"] = InspectingSerializer()
-        return open_store(url, **options)
+        store = open_store(url, **options)
+        try:
+            if must_exist:
+                _check_objects(store)
+                if official_keys_instead(url, options, store):
+                    self.out.note(f"{OFFICIAL_KEYS}. {_takeover(without_passwords(url))}")
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def import_modules(self) -> None:
         """Import what was named with ``--import``.
@@ -124,11 +138,13 @@ class Session:
         if isinstance(error, AlreadyThere) and "existing=" in str(error):
             return "Here: --existing skip, or --existing replace"
         if isinstance(error, StoreMisconfigured) and any(one in str(error) for one in _FOREIGN):
-            return (
-                "To take its threads over into a new store: langcairn --store NEW_URL migrate "
-                f"'{self.place}'"
-            )
+            return self.takeover
         return None
+
+    @property
+    def takeover(self) -> str:
+        """How to get at threads that another saver has left where the store is to be."""
+        return _takeover(self.place)
 
 
 def read_options(words: Iterable[str]) -> dict[str, Any]:
@@ -153,6 +169,22 @@ def _value(text: str) -> Any:
         with suppress(ValueError):
             return number(text)
     return text
+
+
+def _takeover(place: str) -> str:
+    return f"To take its threads over into a new store: langcairn --store NEW_URL migrate '{place}'"
+
+
+def official_keys_instead(url: str, options: dict[str, Any], store: CheckpointStore) -> bool:
+    """Tell whether a store is empty and its database has keys of langgraph-checkpoint-redis.
+
+    Both may be in one database, so that alone is no mistake.
+    """
+    if scheme_of(url) not in REDIS or store.executions(limit=1):
+        return False
+    from langcairn.cli.redis_servers import has_official_keys  # noqa: PLC0415 -- its driver may not be there
+
+    return has_official_keys(url, options)
 
 
 def check_exists(url: str, options: Mapping[str, Any]) -> None:
@@ -182,4 +214,18 @@ def check_exists(url: str, options: Mapping[str, Any]) -> None:
             f"{table_of(url, options)!r}. One is made there when something is saved. Check the "
             "URL, and table_name and schema, if the store has others than usual: --option "
             "table_name=agents"
+        )
+
+
+def _check_objects(store: CheckpointStore) -> None:
+    """Refuse a store whose content is in object storage, if it isn't said where.
+
+    What was moved would pass for damaged, and be dropped by a repair.
+    """
+    from langcairn.objects.naming import RESERVED  # noqa: PLC0415 -- as above
+
+    if store.tiered() is None and RESERVED in store.executions(after=RESERVED[:-1], limit=1):
+        raise StoreMisconfigured(
+            "content of this store was moved to object storage: say where that is with "
+            "--objects URL or LANGCAIRN_OBJECTS"
         )

@@ -8,9 +8,12 @@ from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from langcairn.cli.escaping import without_passwords
+from langcairn.cli.session import PATIENCE, REDIS, official_keys_instead
 from langcairn.cli.tables import DATABASES, columns_of, connect, file_of
 from langcairn.cli.urls import scheme_of
-from langcairn.errors import InvalidInput, StoreMisconfigured
+from langcairn.errors import InvalidInput, StoreMisconfigured, StoreUnavailable
+from langcairn.opening import open_store
 from langcairn.transfer import LangGraphGo
 
 if TYPE_CHECKING:
@@ -43,8 +46,6 @@ def open_source(
         StoreMisconfigured: It isn't there, or can't be read.
         StoreUnavailable: The server can't be reached.
     """
-    if kind is Kind.AUTO:
-        kind = _kind_of(url, options)
     if kind is Kind.LANGGRAPH:
         with _official(url) as saver:
             yield saver
@@ -55,9 +56,18 @@ def open_source(
             yield store
 
 
-def _kind_of(url: str, options: dict[str, Any]) -> Kind:
-    """Look at the columns of a database's table."""
-    if scheme_of(url) not in DATABASES:
+def kind_of(url: str, options: dict[str, Any], *, is_target: bool) -> Kind:
+    """Say whose a source is: look at the columns of its table, or at its keys.
+
+    Args:
+        url: The source.
+        options: Those of a store there.
+        is_target: Whether that store is what is to be written to.
+    """
+    scheme = scheme_of(url)
+    if scheme in REDIS:
+        return _kind_of_keys(url, options, is_target=is_target)
+    if scheme not in DATABASES:
         return Kind.LANGCAIRN
     columns = columns_of(url, options)
     if {"thread_id", "checkpoint_ns"} <= columns:
@@ -67,6 +77,17 @@ def _kind_of(url: str, options: dict[str, Any]) -> Kind:
     return Kind.LANGCAIRN
 
 
+def _kind_of_keys(url: str, options: dict[str, Any], *, is_target: bool) -> Kind:
+    if is_target:
+        from langcairn.cli.redis_servers import has_official_keys  # noqa: PLC0415 -- its driver may not be there
+
+        theirs = has_official_keys(url, options)
+    else:
+        with open_store(url, **{"deadline": PATIENCE, **options}) as store:
+            theirs = official_keys_instead(url, options, store)
+    return Kind.LANGGRAPH if theirs else Kind.LANGCAIRN
+
+
 @contextmanager
 def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     """Open a saver of LangGraph's own.
@@ -74,33 +95,52 @@ def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     Raises:
         InvalidInput: They aren't read from such a URL.
         ImportError: The package isn't installed.
-        StoreMisconfigured: Its tables can't be read.
+        StoreMisconfigured: What it keeps can't be read.
         StoreUnavailable: The server can't be reached.
     """
-    if scheme_of(url) not in DATABASES:
+    scheme = scheme_of(url)
+    if scheme == "sqlite":
+        opened = _sqlite_saver(url)
+    elif scheme in DATABASES:
+        opened = _postgres_saver(url)
+    elif scheme in REDIS and "+" not in url.partition(":")[0]:
+        opened = _redis_saver(url)
+    else:
         raise InvalidInput(
-            f"{url!r}: savers of LangGraph's are read from sqlite:///… and postgresql://…; any "
-            "other can be read in Python (docs/migration.md)"
+            f"{url!r}: savers of LangGraph's are read from sqlite:///…, postgresql://… and "
+            "redis://…; any other can be read in Python (docs/migration.md)"
         )
-    make = "sqlite" if scheme_of(url) == "sqlite" else "postgres"
+    with opened as saver:
+        yield saver
+
+
+def _module(make: str) -> Any:
     try:
-        module = import_module(f"langgraph.checkpoint.{make}")
+        return import_module(f"langgraph.checkpoint.{make}")
     except ImportError as error:
         raise ImportError(
-            f"these are tables of langgraph-checkpoint-{make}, which is needed to read them: "
+            f"this is what langgraph-checkpoint-{make} keeps, which is needed to read it: "
             f"pip install langgraph-checkpoint-{make}"
         ) from error
-    if make == "sqlite":
-        try:
-            with closing(connect(file_of(url))) as connection:
-                saver = module.SqliteSaver(connection)
-                saver.is_setup = True  # else it would write to the file
-                yield saver
-        except sqlite3.Error as error:
-            raise StoreMisconfigured(
-                f"{url} can't be read as a file of langgraph-checkpoint-sqlite: {error}"
-            ) from error
-        return
+
+
+@contextmanager
+def _sqlite_saver(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
+    module = _module("sqlite")
+    try:
+        with closing(connect(file_of(url))) as connection:
+            saver = module.SqliteSaver(connection)
+            saver.is_setup = True  # else it would write to the file
+            yield saver
+    except sqlite3.Error as error:
+        raise StoreMisconfigured(
+            f"{url} can't be read as a file of langgraph-checkpoint-sqlite: {error}"
+        ) from error
+
+
+@contextmanager
+def _postgres_saver(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
+    module = _module("postgres")
     from langcairn.cli.connecting import plain_url, translated  # noqa: PLC0415 -- its driver may not be there
 
     driver = import_module("psycopg")
@@ -109,3 +149,22 @@ def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
             yield saver
     except driver.Error as error:
         raise translated(error) from error
+
+
+@contextmanager
+def _redis_saver(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
+    module = _module("redis")
+    errors = import_module("redis.exceptions")
+    more = import_module("redisvl.exceptions")
+    place = without_passwords(url)
+    try:
+        with module.RedisSaver.from_conn_string(url.replace("valkey", "redis", 1)) as saver:
+            saver.setup()  # finds its indexes
+            yield saver
+    except (errors.ConnectionError, errors.TimeoutError) as error:
+        raise StoreUnavailable(f"Redis at {place} can't be reached: {error}") from error
+    except (errors.RedisError, more.RedisVLError) as error:
+        raise StoreMisconfigured(
+            f"{place} can't be read by langgraph-checkpoint-redis, which needs the modules search "
+            f"and JSON in the server: {error}"
+        ) from error

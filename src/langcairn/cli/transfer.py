@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from langcairn import transfer
-from langcairn.cli.arguments import Yes
+from langcairn.cli.arguments import Threads, Yes
 from langcairn.cli.asking import confirm
-from langcairn.cli.completing import threads as complete_threads
 from langcairn.cli.escaping import without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.printing import counted, size
 from langcairn.cli.session import read_options
-from langcairn.cli.sources import Kind, open_source
+from langcairn.cli.sources import Kind, kind_of, open_source
 from langcairn.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -30,16 +29,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Only = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--thread",
-        "-t",
-        metavar="THREAD",
-        help="Only this thread; repeatable.",
-        autocompletion=complete_threads,
-    ),
-]
 _FINDINGS = 50  # [lines]
 
 
@@ -54,7 +43,7 @@ class OnExisting(StrEnum):
 @app.command("verify")
 def verify(
     ctx: typer.Context,
-    threads: Only = None,
+    threads: Threads = None,
     repair: Annotated[
         Path | None,
         typer.Option("--repair", metavar="FILE", help="Back up to FILE, then drop what is lost."),
@@ -94,7 +83,7 @@ def verify(
 def backup(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The file to write.")],
-    threads: Only = None,
+    threads: Threads = None,
     since: Annotated[
         Path | None,
         typer.Option(help="An earlier backup of this store: only what changed since."),
@@ -121,7 +110,7 @@ def backup(
 def restore(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="The backup.")],
-    threads: Only = None,
+    threads: Threads = None,
     existing: Annotated[
         OnExisting, typer.Option(help="What to do if the store has a thread already.")
     ] = OnExisting.REFUSE,
@@ -180,9 +169,9 @@ def migrate(
         str, typer.Argument(metavar="SOURCE_URL", help="sqlite:///…, postgresql://…, redis://…")
     ],
     kind: Annotated[
-        Kind, typer.Option("--from", help="Whose the source is; auto looks at its tables.")
+        Kind, typer.Option("--from", help="Whose the source is; auto looks at its tables or keys.")
     ] = Kind.AUTO,
-    threads: Only = None,
+    threads: Threads = None,
     source_option: Annotated[
         list[str] | None,
         typer.Option("--source-option", metavar="NAME=VALUE", help="As --option, of the source."),
@@ -190,20 +179,21 @@ def migrate(
 ) -> None:
     """Copy from another store or saver.
 
-    The source is a store of langcairn's, a database of langgraph-checkpoint-sqlite or -postgres, or
-    tables or keys of LangGraphGo; the target is --store. Every checkpoint is read back and
-    compared. The source isn't changed, what the target has already is skipped, and what else it
+    The source is a store of langcairn's, a database of langgraph-checkpoint-sqlite, -postgres or
+    -redis, or tables or keys of LangGraphGo; the target is --store. Every checkpoint is read back
+    and compared. The source isn't changed, what the target has already is skipped, and what else it
     has stays.
     """
     session: Session = ctx.obj
     session.import_modules()
-    same = source == session.url and read_options(source_option or ()) == session.options
-    if same and kind in (Kind.AUTO, Kind.LANGCAIRN):
+    options = read_options(source_option or ())
+    same = source == session.url and options == session.options
+    if kind is Kind.AUTO:
+        kind = kind_of(source, options, is_target=same)
+    if same and kind is Kind.LANGCAIRN:
         raise InvalidInput("source and target are the same store")
     with ExitStack() as stack:
-        origin = stack.enter_context(
-            open_source(session, source, kind, read_options(source_option or ()))
-        )
+        origin = stack.enter_context(open_source(session, source, kind, options))
         store = stack.enter_context(session.open(must_exist=False))
         with _progress(session, "migrating") as show:
             report = transfer.migrate(origin, store, executions=threads or None, progress=show)

@@ -5,8 +5,8 @@ Stored format, version 1. A chunk is two bytes of header and a body::
     kind      what the payload is: see `Kind`
     packing   how the body holds the payload: 0 as it is, 1 compressed with zstd, 2 compressed with
               zstd and a dictionary
-    body      with a dictionary, its number (4 bytes, big-endian) and a zstd frame without its first
-              four bytes, which are always the same
+    body      with a dictionary, its key (8 bytes) and a zstd frame without its first four bytes,
+              which are always the same
 
 Its id is the first 128 bits of blake2b over the payload, personalized with the kind, in 22
 characters of URL-safe base64. So a page can't pass for a value, and any change to the body is
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from langcairn.backends.base import ChunkId
-    from langcairn.codec.dictionaries import Dictionary
+    from langcairn.codec.dictionaries import Dictionary, RetiredDictionary
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ ENVELOPE = b"\xce"
 _HASH_BYTES = 16
 _RAW, _ZSTD, _WITH_DICTIONARY = 0, 1, 2
 _BODY_AT = 2
-_FRAME_AT = 6  # behind the dictionary's number
+_FRAME_AT = 10  # behind the dictionary's key
 # Below this, compression gains little (a frame has its own header, and short texts repeat little)
 # for 3 µs in every load.
 _WORTH_COMPRESSING = 480  # [bytes]
@@ -155,6 +155,7 @@ class ChunkFormat:
 
     Attributes:
         level: As above.
+        stored: The dictionaries of the store by the ids that they were found under.
         damaged: What is wrong with dictionaries that are stored, but can't be used.
     """
 
@@ -168,7 +169,9 @@ class ChunkFormat:
         self._compressors = _PerThread(lambda: zstandard.ZstdCompressor(level=level))
         self._packers: dict[bytes, Packer] = {}
         self._newest: Packer | None = None
+        self._only_open: set[bytes] = set()
         self._lock = threading.Lock()
+        self.stored: dict[ChunkId, Dictionary | RetiredDictionary] = {}
         self.damaged: dict[ChunkId, str] = {}
 
     def namer(self, execution_id: str) -> Callable[[Payload], ChunkId]:
@@ -183,35 +186,57 @@ class ChunkFormat:
     # Dictionaries
 
     @property
+    def packs(self) -> bool:
+        """Whether what is new is packed with a dictionary."""
+        return self._newest is not None
+
+    @property
     def dictionaries(self) -> list[Dictionary]:
-        """The dictionaries that are known, the newest last."""
+        """The dictionaries that may be packed with, the newest last."""
         packers = list(self._packers.values())  # made in one step: another thread may add one
-        return sorted((packer.dictionary for packer in packers), key=_age)
+        usable = [one.dictionary for one in packers if one.key not in self._only_open]
+        return sorted(usable, key=_age)
 
     def learn(self, dictionary: Dictionary) -> None:
         """Open what is packed with a dictionary from now on; pack with the newest one.
 
         Raises:
-            CorruptData: It is no dictionary, or has the number of another one.
+            CorruptData: It is no dictionary, or has the key of another one.
         """
         with self._lock:
             known = self._packers.get(dictionary.key)
             if known is None:
-                packer = Packer(dictionary, self.level)
-                self._packers[dictionary.key] = packer
-                if self._newest is None or _age(self._newest.dictionary) < _age(dictionary):
-                    self._newest = packer
+                self._packers[dictionary.key] = Packer(dictionary, self.level)
+                self._choose()
                 return
         if known.dictionary.data != dictionary.data:
             raise CorruptData(f"two dictionaries are stored as {dictionary.name}: one is forged")
 
-    def lacks(self, chunks: Iterable[bytes]) -> bool:
-        """Tell whether one of these stored chunks is packed with an unknown dictionary."""
+    def give_up(self, key: bytes) -> None:
+        """Pack nothing with a dictionary any more, whether it is known or not."""
+        with self._lock:
+            self._only_open.add(key)
+            self._choose()
+
+    def _choose(self) -> None:
+        newest = max(self.dictionaries, key=_age, default=None)
+        self._newest = None if newest is None else self._packers[newest.key]
+
+    def lacking(self, chunks: Iterable[bytes]) -> set[bytes]:
+        """Return the keys of unknown dictionaries that stored chunks are packed with."""
         known = self._packers
-        return any(
-            sealed[1:_BODY_AT] == b"\2" and sealed[_BODY_AT:_FRAME_AT] not in known
+        return {
+            key
             for sealed in chunks
-        )
+            if sealed[1:_BODY_AT] == b"\2" and (key := sealed[_BODY_AT:_FRAME_AT]) not in known
+        }
+
+    def packed_with(self, sealed: bytes) -> str | None:
+        """Return the name of the dictionary that a chunk is packed with; None: of no known one."""
+        if sealed[1:_BODY_AT] != b"\2":
+            return None
+        packer = self._packers.get(sealed[_BODY_AT:_FRAME_AT])
+        return None if packer is None else packer.dictionary.name
 
     # Chunks
 
@@ -291,11 +316,12 @@ class ChunkFormat:
         packer = self._packers.get(key)
         if packer is not None:
             return packer.unpack(id, memoryview(sealed)[_FRAME_AT:])
-        what = f"chunk {id} is packed with dictionary {key.hex()}"
+        # Its key isn't told: it opens a retired one.
+        what = f"chunk {id} is packed with a dictionary"
         if self.damaged:
             raise CorruptData(f"{what}, and {'; '.join(self.damaged.values())}")
         raise MissingChunks(
-            f"{what}, which is not stored: it was removed by something other than langcairn, or "
+            f"{what} that is not stored: it was removed by something other than langcairn, or "
             "the chunk was damaged, or brought from another store past langcairn"
         )
 

@@ -1,15 +1,19 @@
 """Dictionaries: what the short texts of a store have in common, for zstd to refer to.
 
-Stored format, version 1. A dictionary is a chunk of its own kind, in the execution
+Stored format, version 2. A dictionary is a chunk of its own kind, in the execution
 `langcairn.backends.base.RESERVED`; its payload is msgpack of a map::
 
-    v        1
-    number   what chunks name it by: 4 bytes, not all zero
+    v        2
+    number   what it is called, and zstd's number of it: 4 bytes
     trained  when [µs since 1970]
     samples  on how many chunks
+    key      8 random bytes, with which all chunks begin that are packed with it
     data     a zstd dictionary
 
-Dictionaries are never changed and never removed: chunks may need them for ever.
+Nobody can know whether a process that stood still will yet commit a chunk that it packed long ago,
+so a dictionary is never removed. A retired one has ``sealed`` in the place of key and data: a hash
+of the data, and the data, encrypted with what is derived from the key. So chunks that are packed
+with it open it, and when there are none, nothing does.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b, pbkdf2_hmac, shake_256
 from typing import TYPE_CHECKING
 
 import ormsgpack
@@ -27,12 +32,16 @@ from langcairn.codec.chunks import Kind, Packer, Payload
 from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from langcairn.codec.chunks import ChunkFormat
 
-_VERSION = 1
-_KEY_BYTES = 4
+_VERSION = 2
+_NUMBER_BYTES = 4
+_KEY_BYTES = 8
+_HASH_BYTES = 16
+# So that trying all 2^64 keys takes 2^80 hashes. Once for each retired dictionary, 25 ms.
+_ROUNDS = 100_000
 LARGEST = 2**20  # [bytes] of a dictionary
 SMALLEST = 1024  # [bytes]
 # zstd's own advice is a hundred times the dictionary; with less than ten it is learnt by heart.
@@ -43,25 +52,23 @@ NUMBERS = range(2**15, 2**31)  # those that zstd leaves to its users
 
 
 @dataclass(frozen=True, slots=True)
-class Dictionary:
-    """One dictionary.
+class _Named:
+    """What is known of any dictionary.
 
     Attributes:
-        key: What chunks name it by: 4 bytes.
+        number: What it is called: 4 bytes.
         trained: When it was trained [µs since 1970].
         samples: On how many chunks.
-        data: What zstd takes.
     """
 
-    key: bytes
+    number: bytes
     trained: int
     samples: int
-    data: bytes = field(repr=False)
 
     @property
     def name(self) -> str:
-        """What error messages call it."""
-        return self.key.hex()
+        """What people and error messages call it."""
+        return self.number.hex()
 
     @property
     def trained_at(self) -> datetime:
@@ -69,19 +76,78 @@ class Dictionary:
         return datetime.fromtimestamp(self.trained / 1e6, UTC)
 
 
-def payload_of(dictionary: Dictionary) -> Payload:
+@dataclass(frozen=True, slots=True)
+class Dictionary(_Named):
+    """One dictionary.
+
+    Attributes:
+        key: What chunks that are packed with it begin with: 8 bytes.
+        data: What zstd takes.
+    """
+
+    key: bytes = field(repr=False)
+    data: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """How large it is [bytes]."""
+        return len(self.data)
+
+    def retired(self) -> RetiredDictionary:
+        """Return the form in which it is stored when nothing is to be packed with it any more."""
+        check = blake2b(self.data, digest_size=_HASH_BYTES).digest()
+        sealed = _mixed(check + self.data, self.key, self.number)
+        return RetiredDictionary(self.number, self.trained, self.samples, sealed)
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredDictionary(_Named):
+    """One that can be opened only with its key, which stands in chunks that are packed with it.
+
+    Attributes:
+        sealed: What is encrypted.
+    """
+
+    sealed: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """How large the dictionary in it is [bytes]."""
+        return len(self.sealed) - _HASH_BYTES
+
+    def opened(self, key: bytes) -> Dictionary | None:
+        """Return the dictionary in it; None if this isn't its key."""
+        clear = _mixed(self.sealed, key, self.number)
+        check, data = clear[:_HASH_BYTES], clear[_HASH_BYTES:]
+        if blake2b(data, digest_size=_HASH_BYTES).digest() != check:
+            return None
+        return Dictionary(self.number, self.trained, self.samples, key, data)
+
+
+def _mixed(data: bytes, key: bytes, number: bytes) -> bytes:
+    """Encrypt or decrypt, with a stream that is used for nothing else."""
+    secret = pbkdf2_hmac("sha256", key, number, _ROUNDS)
+    stream = shake_256(secret).digest(len(data))
+    both = int.from_bytes(data, "big") ^ int.from_bytes(stream, "big")
+    return both.to_bytes(len(data), "big")
+
+
+def payload_of(dictionary: Dictionary | RetiredDictionary) -> Payload:
     """Return the content of a dictionary's chunk."""
-    content = {
+    content: dict[str, object] = {
         "v": _VERSION,
-        "number": dictionary.key,
+        "number": dictionary.number,
         "trained": dictionary.trained,
         "samples": dictionary.samples,
-        "data": dictionary.data,
     }
+    if isinstance(dictionary, Dictionary):
+        content |= {"key": dictionary.key, "data": dictionary.data}
+    else:
+        content["sealed"] = dictionary.sealed
     return Payload(Kind.DICTIONARY, ormsgpack.packb(content))
 
 
-def dictionary_of(payload: Payload) -> Dictionary:
+def dictionary_of(payload: Payload) -> Dictionary | RetiredDictionary:
     """Return the dictionary in a chunk.
 
     Raises:
@@ -92,20 +158,25 @@ def dictionary_of(payload: Payload) -> Dictionary:
         raise CorruptData("a chunk stands in a dictionary's place and is none")
     try:
         content = ormsgpack.unpackb(data)
-        key, trained, samples = content["number"], content["trained"], content["samples"]
         if content["v"] != _VERSION:
             raise CorruptData(f"a dictionary has the format {content['v']!r:.20}: update langcairn")
+        number, trained, samples = content["number"], content["trained"], content["samples"]
         if (
-            type(key) is bytes
-            and len(key) == _KEY_BYTES
+            _is_bytes(number, _NUMBER_BYTES)
             and type(trained) is type(samples) is int
             and 0 <= trained < 2**53
-            and type(content["data"]) is bytes
         ):
-            return Dictionary(key, trained, samples, content["data"])
+            if "sealed" in content and _is_bytes(content["sealed"]):
+                return RetiredDictionary(number, trained, samples, content["sealed"])
+            if _is_bytes(content["key"], _KEY_BYTES) and _is_bytes(content["data"]):
+                return Dictionary(number, trained, samples, content["key"], content["data"])
     except (ValueError, TypeError, LookupError) as error:
         raise CorruptData(f"a dictionary is malformed: {error}") from error
     raise CorruptData("a dictionary is malformed")
+
+
+def _is_bytes(value: object, length: int | None = None) -> bool:
+    return type(value) is bytes and length in (None, len(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +217,22 @@ def train(format: ChunkFormat, samples: Sequence[Payload], size: int, least_gain
     size = min(size, sum(map(len, learnt)) // _CONTENT)
     if count < FEWEST or size < SMALLEST:
         return Trained(None, f"{count} chunks of a suitable size are too few to learn from", count)
-    key = _new_key(one.key for one in format.dictionaries)
+    number = NUMBERS.start + secrets.randbelow(len(NUMBERS))
     try:
         data = zstandard.train_dictionary(
-            size, learnt, dict_id=int.from_bytes(key, "big"), level=format.level
+            size, learnt, dict_id=number, level=format.level
         ).as_bytes()
     except zstandard.ZstdError as error:
         return Trained(None, f"zstd finds nothing in common in {count} chunks: {error}", count)
     newest = max((one.trained for one in format.dictionaries), default=0)
     # Also after a clock was set back the newest is the newest.
-    dictionary = Dictionary(key, max(time.time_ns() // 1000, newest + 1), len(learnt), data)
+    dictionary = Dictionary(
+        number.to_bytes(_NUMBER_BYTES, "big"),
+        max(time.time_ns() // 1000, newest + 1),
+        len(learnt),
+        secrets.token_bytes(_KEY_BYTES),
+        data,
+    )
     packer = Packer(dictionary, format.level)
     before = sum(len(format.seal(one)) for one in tried)
     after = sum(min(len(packer.pack(one.data)), len(one.data)) + 2 for one in tried)
@@ -164,12 +241,3 @@ def train(format: ChunkFormat, samples: Sequence[Payload], size: int, least_gain
         saved = 1 - after / before
         refusal = f"it would save {saved:.0%} of what chunks take now, less than {least_gain:.0%}"
     return Trained(dictionary, refusal, count, before, after)
-
-
-def _new_key(taken: Iterable[bytes]) -> bytes:
-    known = set(taken)
-    while True:
-        number = NUMBERS.start + secrets.randbelow(len(NUMBERS))
-        key = number.to_bytes(_KEY_BYTES, "big")
-        if key not in known:
-            return key

@@ -274,6 +274,8 @@ def _bounded(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return obstore's options such that no request waits for long."""
     retries = {"backoff": _BACKOFF, **_RETRIES, **options.get("retry_config", {})}
     client = {**_CLIENT, **options.get("client_options", {})}
+    if os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "on", "yes"):
+        client.setdefault("allow_http", True)  # with options for the client, obstore overlooks it
     return {**options, "client_options": client, "retry_config": retries}
 
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from langcairn.backends.base import RESERVED, FetchChunks, FindExecutions, FindOldChunks
 from langcairn.checkpoint import Checkpoint
+from langcairn.errors import InvalidInput
 from langcairn.testing.fixtures import Calling, Fixtures
 
 if TYPE_CHECKING:
@@ -44,6 +47,16 @@ def packings(store: CheckpointStore, execution_id: str) -> set[int]:
     backend: Any = store.backend
     ids = backend.execute(FindOldChunks(execution_id, 2**62))
     return {sealed[1] for sealed in backend.execute(FetchChunks(execution_id, ids)).values()}
+
+
+def is_legible(store: CheckpointStore) -> bool:
+    """Tell whether texts can be read in what is stored of dictionaries, without any chunk."""
+    backend: Any = store.backend
+    ids = backend.execute(FindOldChunks(RESERVED, 2**62))
+    chunks = backend.execute(FetchChunks(RESERVED, ids))
+    opened = [store.codec.format.unseal(id, sealed).data for id, sealed in chunks.items()]
+    assert opened
+    return any(b"delivered" in data for data in opened)
 
 
 class DictionaryContract(Fixtures):
@@ -105,3 +118,53 @@ class DictionaryContract(Fixtures):
             some_checkpoints(60, 1)[0].state
         )
         assert another.delete("1", execution_id="thread-60")
+
+    def test_a_dictionary_is_retired(self, storage: Storage, calling: Calling) -> None:
+        target = storage.open()
+        store = calling(target)
+        old, late = some_checkpoints(0, 20), some_checkpoints(20, 1)
+        store.save_many(old)
+        report = store.train_dictionary(samples=200, size=8192)
+        assert report.stored
+        store.repack()
+        assert is_legible(target)
+        unaware = storage.open()
+        calling(unaware).load("1", execution_id="thread-0")
+        seen: list[int] = []
+        done = store.retire_dictionary(
+            report.name, progress=lambda done: seen.append(done.executions)
+        )
+        assert done.executions == 20
+        assert done.chunks > 200
+        assert done.bytes_after > done.bytes_before
+        assert seen == list(range(1, 21))
+        assert 2 not in set().union(*(packings(target, one.execution_id) for one in old))
+        (info,) = store.dictionaries()
+        assert (info.name, info.retired, info.size) == (report.name, True, report.size)
+        # Nothing of it can be read any more, nor is it packed with.
+        assert not is_legible(target)
+        aware = storage.open()
+        for one in old:
+            assert calling(aware).load("1", execution_id=one.execution_id).state == one.state
+        calling(aware).save_many(some_checkpoints(30, 1))
+        assert 2 not in packings(aware, "thread-30")
+
+        # What a process packs with it that doesn't know yet can be read, until it is packed anew.
+        calling(unaware).save_many(late)
+        assert packings(unaware, "thread-20") == {2}
+        reader = storage.open()
+        assert calling(reader).load("1", execution_id="thread-20").state == late[0].state
+        calling(reader).save_many(some_checkpoints(40, 1))
+        assert 2 not in packings(reader, "thread-40")
+        again = calling(storage.open())
+        assert again.retire_dictionary(report.name).chunks >= 12
+        assert again.retire_dictionary(report.name).chunks == 0
+        assert again.load("1", execution_id="thread-20").state == late[0].state
+
+        # Another one may follow.
+        second = again.train_dictionary(samples=200, size=8192)
+        assert second.stored
+        assert again.repack().chunks > 200
+        assert [one.retired for one in again.dictionaries()] == [True, False]
+        with pytest.raises(InvalidInput, match="no dictionary 'nobody'"):
+            again.retire_dictionary("nobody")

@@ -90,6 +90,9 @@ class MaintenanceContract(Fixtures):
             (Retention(max_bytes=10**9), list(range(1, 10))),
             (Retention(), list(range(1, 10))),
             (Retention(max_checkpoints=1, threads="other"), list(range(1, 10))),
+            (Retention(max_checkpoints=3, idle=0.5 * _DAY), [1, 2, 3]),
+            (Retention(max_checkpoints=3, idle=1.5 * _DAY), list(range(1, 10))),
+            (Retention(max_age=0, keep_latest=False, idle=timedelta.max), list(range(1, 10))),
         ]
         for rule, left in rules:
             with case(rule):
@@ -146,6 +149,18 @@ class MaintenanceContract(Fixtures):
         store.maintain(iter(rules))
         left = [len(store.list(name)) for name in ("team-a", "team-b", "legal", "x")]
         assert left == [1, 1, 4, 2]
+
+    def test_idle_executions_have_rules_of_their_own(self, store: Caller) -> None:
+        for name, days in (("busy", range(1, 5)), ("idle", range(3, 7)), ("gone", range(9, 12))):
+            _fill(store, name, days)
+        rules = [
+            Retention(idle=7.5 * _DAY, max_age=7.5 * _DAY, keep_latest=False),
+            Retention(idle=2.5 * _DAY, max_checkpoints=2),
+        ]
+        assert store.maintain(rules).cleared == 1
+        assert _ages(store, "busy") == [1, 2, 3, 4]
+        assert _ages(store, "idle") == [3, 4]
+        assert store.executions() == ["busy", "idle"]
 
     def test_the_rules_of_the_store(self, storage: Storage, calling: Calling) -> None:
         store = calling(storage.open(retention=Retention(max_checkpoints=2)))

@@ -11,6 +11,7 @@ from langcairn.errors import CorruptData, InvalidInput
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.langgraph.translation import draft_of, pushed_by, tuple_of
 from langcairn.records import Draft, Loaded, utc, valid_execution_id, valid_name
+from langcairn.transfer.redis_saver import RedisPages, is_redis
 from langcairn.transfer.reports import Finding
 from langcairn.transfer.running import Ask, At, Steps, Work, on
 from langcairn.transfer.savers import (
@@ -62,7 +63,7 @@ class FromSaver:
     """
 
     def __init__(self, saver: BaseCheckpointSaver[Any], place: Place) -> None:
-        self._pages = Pages(saver, place)
+        self._pages = RedisPages(saver, place) if is_redis(saver) else Pages(saver, place)
         self._place = (valid_execution_id(place[0]), valid_name(place[1], "checkpoint_ns"))
         self._waiting: list[CheckpointTuple] = []
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FOUND = 500  # [rows of an index asked for at a time]
+
 
 class At(NamedTuple):
     """A request to a store's backend; the answer is the request's."""
@@ -58,7 +60,17 @@ class Use(NamedTuple):
     what: str | RunnableConfig | None
 
 
-Step = At | Work | Ask | Use
+class Look(NamedTuple):
+    """A query of redisvl to the index of checkpoints that langgraph-checkpoint-redis has.
+
+    The answer is all that it finds, as dicts.
+    """
+
+    saver: BaseCheckpointSaver[Any]
+    query: Any
+
+
+Step = At | Work | Ask | Use | Look
 Steps = Generator[Step, Any, T]
 
 
@@ -114,6 +126,8 @@ def _take(step: Step) -> Any:
         return step.call()
     if type(step) is Use:
         return _use(step)
+    if type(step) is Look:
+        return _look(step)
     return _ask(step)  # type: ignore[arg-type]  # the only one left
 
 
@@ -133,6 +147,8 @@ async def _atake(step: Step) -> Any:
         return await _in_thread(step.call)
     if type(step) is Use:
         return await _ause(step)
+    if type(step) is Look:
+        return await _alook(step)
     return await _aask(step)  # type: ignore[arg-type]  # the only one left
 
 
@@ -165,7 +181,7 @@ async def _aask(ask: Ask) -> Any:
 def _use(use: Use) -> Any:
     saver: Any = use.saver
     if isinstance(use.what, str):
-        if type(saver).__name__.startswith("Async"):
+        if _is_async(saver):
             raise _only_coroutines(saver)
         # PostgresSaver has no public one.
         cursor = saver.cursor if hasattr(saver, "cursor") else saver._cursor  # noqa: SLF001 -- as above
@@ -180,7 +196,7 @@ def _use(use: Use) -> Any:
 async def _ause(use: Use) -> Any:
     saver: Any = use.saver
     if isinstance(use.what, str):
-        if not type(saver).__name__.startswith("Async"):
+        if not _is_async(saver):
             return await asyncio.to_thread(_use, use)
         await saver.setup()
         if not hasattr(saver, "_cursor"):
@@ -192,6 +208,26 @@ async def _ause(use: Use) -> Any:
         return {_place(one) async for one in saver.alist(use.what)}
     except NotImplementedError:  # a saver that only blocks
         return await asyncio.to_thread(_use, use)
+
+
+def _look(look: Look) -> list[dict[str, str]]:
+    saver: Any = look.saver
+    if _is_async(saver):
+        raise _only_coroutines(saver)
+    pages = saver.checkpoints_index.paginate(look.query, _FOUND)
+    return [row for page in pages for row in page]
+
+
+async def _alook(look: Look) -> list[dict[str, str]]:
+    saver: Any = look.saver
+    if not _is_async(saver):
+        return await asyncio.to_thread(_look, look)
+    pages = saver.checkpoints_index.paginate(look.query, _FOUND)
+    return [row async for page in pages for row in page]
+
+
+def _is_async(saver: Any) -> bool:
+    return type(saver).__name__.startswith("Async")
 
 
 def _tuples(rows: Any) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from langcairn.errors import InvalidInput
 from langcairn.forms import form
 from langcairn.operations import Written
+from langcairn.transfer.redis_saver import is_redis, places_in
 from langcairn.transfer.running import Ask, Steps, Use
 
 if TYPE_CHECKING:
@@ -39,12 +40,15 @@ SELECT (SELECT coalesce(sum(octet_length(checkpoint::text) + octet_length(metada
 def places_of(saver: Saver, threads: list[str] | None) -> Steps[list[Place]]:
     """Return the threads and namespaces that a saver has, in ascending order.
 
-    LangGraph's own savers are asked in SQL; any other must list all its checkpoints once.
+    LangGraph's own savers are asked in SQL, Redis' for its index; any other must list all its
+    checkpoints once.
     """
     if isinstance(saver, InMemorySaver):
         found = {(thread, ns) for thread, parts in saver.storage.items() for ns in parts}
     elif _module(saver).startswith(_OF_LANGGRAPH):
         found = set(map(tuple, (yield Use(saver, _PLACES))))
+    elif is_redis(saver):
+        found = yield from places_in(saver, threads)
     else:
         found = set()
         configs = [None] if threads is None else [config_of(thread) for thread in threads]

@@ -175,14 +175,18 @@ class _CommitsByExecution(GroupCommit["Request", object]):
         super().__init__(run)
         self._queues = [GroupCommit(run) for _ in range(_QUEUES)]
 
-    def _queue_of(self, ticket: Ticket[Request, object]) -> GroupCommit[Request, object]:
-        return self._queues[hash(_execution(ticket.request)) % _QUEUES]
+    def _queue_of(self, request: Request) -> GroupCommit[Request, object]:
+        return self._queues[hash(_execution(request)) % _QUEUES]
+
+    @override
+    def submit(self, request: Request) -> object:
+        return self._queue_of(request).submit(request)
 
     @override
     def submit_all(self, requests: Sequence[Request]) -> list[object]:
         # One by one: while the caller waited in one queue, nobody would lead another in which a
         # request of its is the first. Each execution has an fsync of its own anyway.
-        return [self._queue_of(Ticket(one)).submit_all([one])[0] for one in requests]
+        return [self._queue_of(one).submit_all([one])[0] for one in requests]
 
     @property
     @override
@@ -191,15 +195,15 @@ class _CommitsByExecution(GroupCommit["Request", object]):
 
     @override
     def enqueue(self, ticket: Ticket[Request, object]) -> None:
-        self._queue_of(ticket).enqueue(ticket)
+        self._queue_of(ticket.request).enqueue(ticket)
 
     @override
     def wait(self, ticket: Ticket[Request, object]) -> object:
-        return self._queue_of(ticket).wait(ticket)
+        return self._queue_of(ticket.request).wait(ticket)
 
     @override
     def withdraw(self, ticket: Ticket[Request, object]) -> None:
-        self._queue_of(ticket).withdraw(ticket)
+        self._queue_of(ticket.request).withdraw(ticket)
 
 
 def _parts(requests: Sequence[Request]) -> Iterator[list[int]]:

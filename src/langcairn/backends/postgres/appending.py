@@ -48,10 +48,8 @@ def addition(tables: Tables, commit: Commit) -> Statement | None:
 
     None: the commit is not of this kind.
     """
-    if commit.epoch is None or commit.chunks or len(commit.checkpoints) + bool(commit.writes) != 1:
+    if not commit.is_usual:
         return None
-    if any(write.idx < 0 for write in commit.writes):
-        return None  # it replaces the one before
     try:
         parameters = [
             scalar(TEXT, commit.execution_id),

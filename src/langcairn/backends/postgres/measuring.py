@@ -6,6 +6,7 @@ would take longer than a request may; then PostgreSQL's own estimates must do.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from psycopg.types.numeric import Int8
 
 from langcairn.backends.measures import Measured, Server, Stored
 from langcairn.backends.postgres.values import TEXT, Statement, array
+from langcairn.errors import StoreMisconfigured
 
 if TYPE_CHECKING:
     from langcairn.backends.measures import Measure, MeasureExecutions, Ping
@@ -57,6 +59,15 @@ _ENDS = """
 SELECT (SELECT timestamp FROM {checkpoints} ORDER BY id LIMIT 1),
     (SELECT timestamp FROM {checkpoints} ORDER BY id DESC LIMIT 1)"""
 
+# PostgreSQL can't tell how large its disk is, so whoever runs it may.
+_ROOM = """
+SELECT capacity, CASE WHEN capacity <> '' THEN pg_database_size(current_database()) END
+FROM current_setting('langcairn.capacity', true) AS capacity"""
+
+# As pg_size_bytes() reads sizes.
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(|b|bytes|kb|mb|gb|tb|pb)", re.IGNORECASE)
+_POWERS = {"kb": 1, "mb": 2, "gb": 3, "tb": 4, "pb": 5}
+
 _BY_EXECUTION = """
 WITH page AS MATERIALIZED (
     SELECT execution_id FROM {executions} WHERE execution_id > $1
@@ -80,12 +91,17 @@ def ping(tables: Tables, _: Ping) -> Plan[Server]:
 
 
 def measure(tables: Tables, _: Measure) -> Plan[Measured]:
-    """Measure everything."""
+    """Measure everything.
+
+    Raises:
+        StoreMisconfigured: What the database says of its capacity can't be read.
+    """
     sizes = yield Statement(_SIZES, [array(TEXT, tables[:4])])
     disk = sum(size for _, size, _ in sizes)
+    free, capacity = yield from _room()
     if disk <= MOST_TO_COUNT:
         ((executions, *columns),) = yield Statement(tables.sql(_COUNT, row=_ROW))
-        return Measured(executions, _stored(columns), disk)
+        return Measured(executions, _stored(columns), disk, free, capacity)
     rows = {name: count for name, _, count in sizes}
     ((oldest, newest),) = yield Statement(tables.sql(_ENDS))
     stored = Stored(
@@ -97,7 +113,21 @@ def measure(tables: Tables, _: Measure) -> Plan[Measured]:
         _utc(newest),
     )
     estimated = frozenset({"executions", *Stored._fields})
-    return Measured(rows[tables.executions], stored, disk, estimated=estimated)
+    return Measured(rows[tables.executions], stored, disk, free, capacity, estimated)
+
+
+def _room() -> Plan[tuple[int | None, int | None]]:
+    """Return how much is left for the database, and how much that was, if it says so."""
+    ((said, used),) = yield Statement(_ROOM)
+    if not said:
+        return None, None
+    found = _SIZE.fullmatch(said.strip())
+    if found is None:
+        raise StoreMisconfigured(
+            f"the database's setting langcairn.capacity is {said!r}, which is no size: write 500GB"
+        )
+    capacity = int(float(found[1]) * 1024 ** _POWERS.get(found[2].lower(), 0))
+    return max(capacity - used, 0), capacity
 
 
 def by_execution(tables: Tables, request: MeasureExecutions) -> Plan[list[tuple[str, Stored]]]:

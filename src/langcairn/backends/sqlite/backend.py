@@ -8,13 +8,14 @@ import random
 import sqlite3
 import threading
 import time
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from typing_extensions import override
 
+from langcairn.backends.base import Commit
+from langcairn.backends.sqlite.appending import addition
 from langcairn.backends.sqlite.queries import Queries
 from langcairn.backends.sqlite.schema import prepare, tables_of
 from langcairn.backends.threaded import ThreadedBackend
@@ -116,6 +117,8 @@ class SqliteBackend(ThreadedBackend):
                 self._writer.execute("PRAGMA busy_timeout = 0")  # _patiently waits instead
             connection = self._writer
             try:
+                if len(requests) == 1 and (epoch := self._added(connection, requests[0])):
+                    return [epoch]
                 # Not a plain BEGIN: a transaction that becomes a writer's only later fails if
                 # another process was faster, without waiting.
                 self._patiently(connection, "BEGIN IMMEDIATE")
@@ -133,6 +136,12 @@ class SqliteBackend(ThreadedBackend):
                 connection.close()
                 raise
             return answers
+
+    def _added(self, connection: sqlite3.Connection, request: Request) -> int | None:
+        """Make a commit by one statement. Returns the epoch; None: it takes more than that."""
+        if type(request) is not Commit or (statement := addition(self._tables, request)) is None:
+            return None
+        return request.epoch if self._patiently(connection, *statement).rowcount > 0 else None
 
     def _answer(self, connection: sqlite3.Connection, request: Request) -> object:
         return self._queries.writers[type(request)](connection, request)
@@ -171,9 +180,10 @@ class SqliteBackend(ThreadedBackend):
 
     def _borrow(self) -> _Connection:
         """Return a connection to read from: the one used last, whose cache is the warmest."""
-        with suppress(IndexError):
+        try:
             return self._idle.pop()
-        return self._connect()
+        except IndexError:
+            return self._connect()
 
     def _give_back(self, connection: _Connection) -> None:
         if connection.immutable or len(self._idle) >= _MAX_IDLE:
@@ -242,7 +252,9 @@ class SqliteBackend(ThreadedBackend):
                 "file system of this machine"
             )
 
-    def _patiently(self, connection: sqlite3.Connection, sql: str) -> sqlite3.Cursor:
+    def _patiently(
+        self, connection: sqlite3.Connection, sql: str, parameters: Sequence[object] = ()
+    ) -> sqlite3.Cursor:
         """Execute a statement when other processes let it.
 
         SQLite's own way of waiting sleeps up to 100 ms at a time. Of eight processes that commit
@@ -252,7 +264,7 @@ class SqliteBackend(ThreadedBackend):
         pause = 0.0005  # [s]
         while True:
             try:
-                return connection.execute(sql)
+                return connection.execute(sql, parameters)
             except sqlite3.OperationalError as error:
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
                 if not busy or time.monotonic() >= deadline:

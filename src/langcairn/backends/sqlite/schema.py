@@ -89,9 +89,9 @@ class Tables(NamedTuple):
     writes: str
     executions: str
 
-    def sql(self, template: str) -> str:
-        """Fill the names into a statement."""
-        return template.format_map(self._asdict())
+    def sql(self, template: str, **parts: str) -> str:
+        """Fill the names, and whatever else the template has a place for, into a statement."""
+        return template.format(**self._asdict(), **parts)
 
 
 def tables_of(table_name: str) -> Tables:

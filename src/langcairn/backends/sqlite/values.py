@@ -31,7 +31,7 @@ def time_text(time: datetime) -> str:
 
     Such texts sort by time.
     """
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return time.astimezone(UTC).isoformat(" ", "microseconds").removesuffix("+00:00")
 
 
 def checkpoint_of(columns: tuple[Any, ...]) -> CheckpointRow:

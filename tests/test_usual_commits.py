@@ -1,7 +1,8 @@
-"""PostgreSQL: the statement of the usual commit does what the general one does."""
+"""PostgreSQL and SQLite: the statement of the usual commit does what the general way does."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -18,43 +19,59 @@ from langcairn.backends.base import (
     FindCheckpoints,
     FindOldChunks,
     FindWrites,
+    Newest,
     ReleaseLease,
     Remove,
     WriteRow,
 )
 from langcairn.backends.postgres import PostgresBackend, commits
-from langcairn.backends.postgres.appending import addition
+from langcairn.backends.postgres import appending as postgres
+from langcairn.backends.sqlite import SqliteBackend
+from langcairn.backends.sqlite import appending as sqlite
+from langcairn.backends.sqlite import backend as sqlite_backend
+from langcairn.backends.sqlite.schema import tables_of
 from langcairn.errors import CairnError
 from langcairn.testing.rows import chunk_id, row, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from langcairn.backends.base import Request
-    from langcairn.backends.postgres.schema import Tables
-    from langcairn.backends.postgres.values import Statement
+    from langcairn.backends.base import Backend, Request
 
 _EVERY_EPOCH = 2**62
 
 
-@pytest.fixture(scope="module")
-def backends() -> Iterator[tuple[PostgresBackend, PostgresBackend]]:
-    """A backend as it is, and one without the statement."""
-    server = PostgresServer()
-    try:
-        url = server.start().url()
-        usual, general = (PostgresBackend(url, name) for name in ("usual", "general"))
+@pytest.fixture(scope="module", params=["postgres", "sqlite"])
+def backends(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Backend, Backend]]:
+    """A backend as it is, and one that knows only the general way."""
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        usual: Backend
+        general: Backend
+        if request.param == "postgres":
+            server = PostgresServer()
+            stack.callback(server.remove)
+            url = server.start().url()
+            usual, general = (PostgresBackend(url, name) for name in ("usual", "general"))
+            patch.setattr(commits, "addition", _only_usual(postgres.addition))
+        else:
+            path = tmp_path_factory.mktemp("appending") / "a.db"
+            usual, general = (SqliteBackend(path, name) for name in ("usual", "general"))
+            patch.setattr(sqlite_backend, "addition", _only_usual(sqlite.addition))
+        stack.callback(usual.close)
+        stack.callback(general.close)
+        yield usual, general
 
-        def chosen(tables: Tables, commit: Commit) -> Statement | None:
-            return None if "general" in tables.checkpoints else addition(tables, commit)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(commits, "addition", chosen)
-            yield usual, general
-        usual.close()
-        general.close()
-    finally:
-        server.remove()
+def _only_usual(addition: Callable[[Any, Commit], Any]) -> Callable[[Any, Commit], Any]:
+    """Let the statement be made for the tables of one backend only."""
+
+    def chosen(tables: Any, commit: Commit) -> Any:
+        return None if "general" in tables.checkpoints else addition(tables, commit)
+
+    return chosen
 
 
 class Step(NamedTuple):
@@ -106,7 +123,7 @@ _STEPS = st.one_of(
 class _Side:
     """One backend, with what is known of it."""
 
-    def __init__(self, backend: PostgresBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.token: int | None = None
         token: Any = backend.execute(AcquireLease("run", "me", 3600))
@@ -153,7 +170,7 @@ class _Side:
 )
 @given(st.lists(_STEPS, max_size=12))
 def test_it_does_what_the_general_one_does(
-    backends: tuple[PostgresBackend, PostgresBackend], steps: list[Step]
+    backends: tuple[Backend, Backend], steps: list[Step]
 ) -> None:
     usual, general = map(_Side, backends)
     for number, step in enumerate(steps):
@@ -161,16 +178,18 @@ def test_it_does_what_the_general_one_does(
     assert usual.stored() == general.stored()
 
 
-def _is_usual(commit: Commit) -> bool:
-    tables = PostgresBackend("")._schema.tables
-    return addition(tables, commit) is not None
+_STATEMENTS: list[Callable[[Commit], Any]] = [
+    lambda commit: postgres.addition(PostgresBackend("")._schema.tables, commit),
+    lambda commit: sqlite.addition(tables_of("checkpoints"), commit),
+]
 
 
-def test_what_is_usual() -> None:
+@pytest.mark.parametrize("addition", _STATEMENTS, ids=["postgres", "sqlite"])
+def test_what_is_usual(addition: Callable[[Commit], Any]) -> None:
     rows: list[CheckpointRow] = [row("c1")]
     writes: list[WriteRow] = [write("t", 0), write("t", 1)]
-    assert _is_usual(Commit("run", 5, (), rows))
-    assert _is_usual(Commit("run", 5, (), (), writes, witnesses=[chunk_id(1)], fence=3))
+    assert addition(Commit("run", 5, (), rows)) is not None
+    assert addition(Commit("run", 5, (), (), writes, witnesses=[chunk_id(1)], fence=3)) is not None
     for other in (
         Commit("run", None, (), rows),
         Commit("run", 5),
@@ -178,7 +197,19 @@ def test_what_is_usual() -> None:
         Commit("run", 5, (), [*rows, row("c2")]),
         Commit("run", 5, (), rows, writes),
         Commit("run", 5, (), (), [write("t", -1)]),
-        Commit("run", 5, (), [row("c1", state=b"1" * 2**20)]),
-        Commit("run", 5, (), [row("c1", node_name="\ud800")]),
+        Commit("run", 5, (), rows, removals=[("", "c0")]),
+        Commit("run", 5, (), rows, newest=[Newest("", None, "c1")]),
     ):
-        assert not _is_usual(other), other
+        assert addition(other) is None, other
+
+
+def test_what_one_statement_of_postgresql_is_not_made_for() -> None:
+    for state, name in ((b"1" * 2**20, ""), (b"1", "\ud800")):
+        commit = Commit("run", 5, (), [row("c1", state=state, node_name=name)])
+        assert _STATEMENTS[0](commit) is None
+
+
+def test_what_one_statement_of_sqlite_is_not_made_for() -> None:
+    writes = [write("t", idx) for idx in range(101)]
+    assert _STATEMENTS[1](Commit("run", 5, (), (), writes)) is None
+    assert _STATEMENTS[1](Commit("run", 5, (), (), writes[:100])) is not None
