@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.channels import DeltaChannel
+from langgraph.graph import START, StateGraph
 from pydantic import BaseModel, SecretStr
 from tests.cli_calls import HOSTILE, build, call, fill, fill_hostile, is_safe, thread
 
@@ -118,7 +120,7 @@ def test_threads_searched(url: str) -> None:
     for search, expected in (("WAIT", 1), ("*one", 1), ("?one", 1), ("one?", 0), ("nobody", 0)):
         assert len(call("--store", url, "threads", search, "--json").json) == expected
     said = call("--store", url, "threads", "-n", "1")
-    assert "1 of more threads" in said.err
+    assert "there are more threads" in said.err
     assert "1 of 2 threads" in call("--store", url, "threads", "-n", "1", "-s", "size").err
     assert "no threads match" in call("--store", url, "threads", "nobody").err
 
@@ -131,6 +133,7 @@ def test_threads_of_a_user(url: str) -> None:
     found = call("--store", url, "threads", "--user", "ada", "--since", "1h", "--json").json
     assert [ThreadId.parse(one["thread"]).user_id for one in found] == ["ada"]
     assert call("--store", url, "threads", "--user", "ada", "--until", "1h", "--json").json == []
+    assert "whose id is a ThreadId" in call("--store", url, "threads", "--until", "1h").err
     assert call("--store", url, "threads", "--since", "yesterday").code == 2
 
 
@@ -193,7 +196,10 @@ def test_bad_paths(url: str, path: str, code: int, part: str) -> None:
 
 def test_writes(url: str) -> None:
     found = call("--store", url, "writes", "waiting", "latest", "--json").json
-    assert "__interrupt__" in [one["channel"] for one in found]
+    (asked,) = [one for one in found if one["channel"] == "__interrupt__"]
+    assert asked["node"] == "approve"
+    every = call("--store", url, "writes", "waiting", "--json").json
+    assert {"__start__", "answer", "research"} <= {one["node"] for one in every}
     assert "May I go on?" in call("--store", url, "writes", "waiting").out
     with open_store(url) as store:
         store.save(Checkpoint(execution_id="byhand", state={}))
@@ -250,10 +256,15 @@ def test_log(url: str) -> None:
     assert "(latest)" in lines[0]
     assert "update" in lines[0]
     assert any(line.startswith("├─┘") for line in lines)
-    assert len([line for line in lines if "●" in line]) == len(
-        call("--store", url, "log", "done", "--json").json
-    )
-    assert "namespaces of subgraphs are not shown" in said.err
+    found = call("--store", url, "log", "done", "--json").json
+    with open_store(url) as store:
+        steps = [one.metadata["step"] for one in store.list("done") if not one.namespace]
+    assert sorted(one["step"] for one in found) == sorted(steps)
+    drawn = [int(line.split()[line.split().index("●") + 2]) for line in lines if "●" in line]
+    assert drawn == [one["step"] for one in found]
+    newest = call("--store", url, "show", "done").out
+    assert f"step {found[0]['step']}" in " ".join(newest.split())
+    assert "namespace of subgraphs (--all)" in said.err
     assert "waits" in call("--store", url, "log", "waiting").out.splitlines()[0]
 
 
@@ -290,6 +301,35 @@ def test_diff_of_two_threads(url: str) -> None:
     ).json
     assert found["after"]["thread"] == "waiting"
     assert "messages" in [one["channel"] for one in found["channels"]]
+
+
+def test_diff_shows_where_long_texts_differ(url: str) -> None:
+    long = "same " * 100_000
+    replies = [AIMessage(f"{long}{word}", id="1") for word in ("before", "after")]
+    tokens = [
+        AIMessage("short", id="2", additional_kwargs={"tokens": number}) for number in (111, 222)
+    ]
+    with open_store(url) as store:
+        for id, reply, token in zip("ab", replies, tokens, strict=True):
+            state = {"text": f"{long}{id}-end", "messages": [reply, token], "data": [[long, id]]}
+            store.save(Checkpoint(execution_id="long", id=id, state=state))
+    said = call("--store", url, "diff", "long", "a", "b").out
+    for part in ("a-end", "b-end", "same before", "same after", "111", "222", '"a"', '"b"'):
+        assert part in said
+    assert max(map(len, said.splitlines())) < 200
+
+
+def test_delta_channels_are_told(url: str) -> None:
+    class Log(TypedDict):
+        lines: Annotated[list[str], DeltaChannel(lambda old, new: [*old, *new])]
+
+    builder = StateGraph(Log)
+    builder.add_node("write", lambda _: {"lines": ["b"]})
+    builder.add_edge(START, "write")
+    with CheckpointSaver(url) as saver:
+        builder.compile(checkpointer=saver).invoke({"lines": ["a"]}, thread("delta"))
+    for words in (["state", "delta"], ["show", "delta"], ["diff", "delta"]):
+        assert "lines is a DeltaChannel" in call("--store", url, *words).err, words
 
 
 # Which checkpoint is meant

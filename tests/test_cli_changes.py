@@ -206,7 +206,8 @@ def test_backup_and_restore(url: str, tmp_path: Path) -> None:
     assert call("--store", url, "backup", file, "--yes").code == 0
     assert call("--store", other, "restore", file).code == 0
     assert ids(other, "done") == ids(url, "done")
-    assert call("--store", other, "restore", file).code == 10
+    again = call("--store", other, "restore", file)
+    assert (again.code, "--existing skip" in again.err) == (10, True)
     told = call("--store", other, "restore", file, "--existing", "skip", "--json").json
     assert told["skipped"] == 2
     replace = ("--store", other, "restore", file, "--existing", "replace")
@@ -465,6 +466,28 @@ def test_every_error_of_langcairn_has_an_exit_code() -> None:
         assert 1 < code < 12, kind
     assert code_of(NotThere("x")) == 3
     assert code_of(ValueError("x")) == 70
+
+
+def test_no_tables_are_made_by_looking(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    connection.close()
+    before, url = path.read_bytes(), f"sqlite:///{path}"
+    for words in (["threads"], ["stats"], ["verify"], ["log", "a"], ["delete", "a", "--yes"]):
+        said = call("--store", url, *words)
+        assert (said.code, "no table 'checkpoints'" in said.err) == (7, True)
+    assert "no table" in call("--store", url, "doctor", "--json").json["findings"][0]["what"]
+    for given in (f"{url}?table_name=users2", f"{url}?table_name=trail"):
+        assert call("--store", given, "threads").code == 7
+    assert path.read_bytes() == before
+    junk = tmp_path / "junk.db"
+    junk.write_bytes(b"no database" * 1000)
+    assert "not a database" in call("--store", f"sqlite:///{junk}", "threads").err
+    with open_store(url, table_name="trail") as store:
+        store.save(Checkpoint(execution_id="a", state={}))
+    assert call("--store", f"{url}?table_name=trail", "threads").code == 0
+    assert call("--store", url, "--option", "table_name=trail", "threads").code == 0
 
 
 def test_no_store_or_none_of_this_form() -> None:

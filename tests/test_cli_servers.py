@@ -103,6 +103,22 @@ def test_official_tables_in_postgres(postgres: PostgresServer) -> None:
     assert [one["thread"] for one in call(*ours, "threads", "--json").json] == ["theirs"]
 
 
+def test_no_tables_are_made_by_looking(postgres: PostgresServer) -> None:
+    url = database(postgres, "empty")
+    given = ("--option", "schema=agents", "--option", "table_name=trail")
+    for options in ((), given):
+        said = call("threads", *options, LANGCAIRN_STORE=url)
+        assert (said.code, "no store" in said.err) == (7, True)
+        assert call("doctor", "--json", *options, LANGCAIRN_STORE=url).code == 1
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT count(*) FROM pg_class WHERE relname LIKE '%trail%'")
+        schemas = connection.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'agents'")
+        assert (tables.fetchone(), schemas.fetchone()) == ((0,), (0,))
+    with open_store(url, schema="agents", table_name="trail") as store:
+        store.save(Checkpoint(execution_id="a", state={}))
+    assert call("threads", *given, LANGCAIRN_STORE=url).code == 0
+
+
 def test_a_role_that_may_only_read(postgres: PostgresServer) -> None:
     url = database(postgres, "three")
     with open_store(url) as store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,7 @@ from langcairn.demo import __main__ as command_line
 from langcairn.demo.conductor import CUT_OFF, KEPT, Conductor
 from langcairn.demo.journal import BEGUN, DONE, Entry, Journal, find_repetitions, read_journal
 from langcairn.demo.narrate import DemoError, Narrator, format_bytes
-from langcairn.demo.process import Child
+from langcairn.demo.process import TIMEOUT, Child
 from langcairn.demo.timeline import build_timeline, find_tips
 
 if TYPE_CHECKING:
@@ -154,6 +155,24 @@ def test_a_child_that_crashes_is_an_error(tmp_path: Path) -> None:
     # An empty database has nothing to go back to.
     with conductor._start("fork") as child, pytest.raises(DemoError, match="exit code 1"):
         conductor._finish(child, "finished")
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "langcairn.demo", "--directory", str(tmp_path)]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as a terminal has one for each command
+    ) as demo:
+        assert demo.stdout is not None
+        while "step" not in demo.stdout.readline():
+            assert demo.poll() is None
+        os.killpg(demo.pid, signal.SIGINT)
+        _, errors = demo.communicate(timeout=TIMEOUT)
+    assert (demo.returncode, errors) == (130, "")
+    assert list(tmp_path.iterdir()) == [], "the temporary directory was removed"
 
 
 def test_a_directory_with_content_is_refused(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.types import Send
 
 from langcairn import (
     Checkpoint,
@@ -20,6 +24,7 @@ from langcairn import (
     Step,
     compare_states,
 )
+from langcairn.codec.standins import InspectingSerializer
 from langcairn.forks import forks_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -161,6 +166,29 @@ def test_what_is_the_same() -> None:
     nobody = object()
     assert not compare_states({"x": nobody}, {"x": nobody})
     assert compare_states({"x": nobody}, {"x": object()})
+    ids = [SimpleNamespace(id=["no text"])]  # an unhashable id
+    assert not compare_states({"x": ids}, {"x": ids})
+    assert items([*ids, 1], ids) == [(1, "removed")]
+
+
+def test_values_of_types_that_are_not_loaded() -> None:
+    gone: Any = dataclasses.make_dataclass(
+        "Gone", ["number", "array"], namespace={"__module__": __name__}
+    )
+
+    def load(number: Any) -> Any:
+        """Return the value as a process reads it that doesn't know the type."""
+        held, serde = gone(number, np.arange(3)), InspectingSerializer()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.modules[__name__], "Gone", gone, raising=False)
+            data = serde.dumps({"x": held, "y": [held, Send("node", held)], "z": {"k": held}})
+        return serde.loads(data)
+
+    assert not compare_states(load(1), load(1))
+    assert not compare_states(load(math.nan), load(math.nan))
+    diffs = compare_states(load(1), load(True))
+    assert [diff.name for diff in diffs] == ["x", "y", "z"]
+    assert [[item.key for item in diff.items] for diff in diffs] == [[], [0, 1], ["k"]]
 
 
 @given(st.lists(st.integers(0, 3)), st.lists(st.integers(0, 3)))

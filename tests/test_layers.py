@@ -49,6 +49,7 @@ LAYERS = [
         "checks",
         "cache",
         "write_sessions",
+        "tasks",
         "watching",
         "slow",
         "objects",

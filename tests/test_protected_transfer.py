@@ -130,6 +130,13 @@ class TestBackups:
             backup_contains(path, "ada")
         assert not backup_contains(path, "ada", encryption=A).damage
 
+    def test_a_store_without_its_key_is_not_backed_up(self, storage: Storage, path: Path) -> None:
+        filled(storage.open(**ENCRYPTED))
+        for options in ({}, {"encryption": B}):
+            with pytest.raises(DecryptionFailed):
+                backup(storage.open(**options), path)
+            assert not path.exists()
+
     def test_into_stores_with_other_keys_and_with_none(self, storage: Storage, path: Path) -> None:
         store = filled(MemoryCheckpointStore(**ENCRYPTED))
         expected = everything(store)

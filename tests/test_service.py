@@ -192,6 +192,20 @@ async def test_history_pages_and_forks(ada: Client) -> None:
     assert len(old.json()["values"]["messages"]) == 6
 
 
+async def test_a_run_from_what_is_not_there_is_refused(ada: Client, bob: Client) -> None:
+    mine, theirs = await new_thread(ada), await new_thread(bob)
+    await run(ada, mine, input=saying("hello"))
+    await run(bob, theirs, input=saying("hello"))
+    before = (await ada.get(f"/threads/{mine}/state")).json()
+    foreign = (await bob.get(f"/threads/{theirs}/state")).json()["checkpoint_id"]
+    for checkpoint in (foreign, "gone"):
+        body = {"input": saying("more"), "checkpoint_id": checkpoint}
+        for path in ("wait", "stream"):
+            answer = await ada.post(f"/threads/{mine}/runs/{path}", json=body)
+            assert answer.status_code == 404, answer.text
+    assert (await ada.get(f"/threads/{mine}/state")).json() == before
+
+
 async def test_threads_are_paged_and_deleted(ada: Client) -> None:
     threads = [await new_thread(ada) for _ in range(3)]
     for thread in threads:
@@ -208,6 +222,7 @@ async def test_threads_are_paged_and_deleted(ada: Client) -> None:
     "body",
     [
         pytest.param({}, id="nothing to go on with"),
+        pytest.param({"command": {"resume": True}}, id="nothing to answer"),
         pytest.param({"input": {"messages": []}}, id="no message"),
         pytest.param(
             {"input": {"messages": [{"role": "assistant", "content": "x"}]}}, id="the agent's role"

@@ -359,8 +359,6 @@ backend = SqliteBackend(path)
 put(backend, row("parent"))
 find(backend)
 asyncio.run(backend.aexecute(Commit("e", None)))
-theirs = {id(backend._writer), *map(id, backend._idle)}
-
 held = threading.Event()
 def hold():
     with backend._writer_lock, backend._executor_lock, backend._commits._leading:
@@ -377,7 +375,6 @@ def work(n):
     put(backend, row(f"child {n}"))
     asyncio.run(backend.aexecute(Commit("e", None, [chunk(f"child {n}")])))
     assert "parent" in ids(find(backend))
-    assert not theirs & {id(backend._writer), *map(id, backend._idle)}
     backend.close()
 
 children(work, 3)
@@ -391,6 +388,66 @@ backend.close()
         with closing(SqliteBackend(path)) as backend:
             assert len(find(backend)) == 5
         assert [file.name for file in path.parent.iterdir()] == ["test.db"]
+
+    def test_a_parent_that_closes_takes_nothing_from_its_child(self, path: Path) -> None:
+        """SQLite in a child must not believe in locks on the file that only the parent has."""
+        script(
+            """
+backend = SqliteBackend(path)
+put(backend, row("parent"))
+find(backend)
+begun, closed = os.pipe(), os.pipe()
+child = os.fork()
+if not child:
+    put(backend, row("before"))
+    os.write(begun[1], b".")
+    os.read(closed[0], 1)
+    put(backend, row("after"))
+    os._exit(0)
+os.read(begun[0], 1)
+backend.close()
+os.write(closed[1], b".")
+assert not os.waitpid(child, 0)[1]
+""",
+            path,
+        )
+        with closing(SqliteBackend(path)) as backend:
+            assert set(ids(find(backend))) == {"parent", "before", "after"}
+
+    def test_a_fork_while_others_are_at_work(self, path: Path) -> None:
+        """A child inherits no mutex of SQLite's that a thread held, and no lock on the file."""
+        script(
+            """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, which is the point
+backend = SqliteBackend(path)
+done = threading.Event()
+
+def busy(name):
+    number = 0
+    while not done.is_set():
+        put(backend, row(f"{name} {number}"))
+        find(backend)
+        number += 1
+
+threads = [threading.Thread(target=busy, args=(name,)) for name in ("x", "y")]
+for thread in threads:
+    thread.start()
+for turn in range(20):
+    child = os.fork()
+    if not child:
+        put(backend, row(f"child {turn}"))
+        assert f"child {turn}" in ids(find(backend))
+        os._exit(0)
+    assert not os.waitpid(child, 0)[1]
+done.set()
+for thread in threads:
+    thread.join()
+assert {f"child {turn}" for turn in range(20)} <= set(ids(find(backend)))
+backend.close()
+""",
+            path,
+        )
 
 
 class TestPermissions:

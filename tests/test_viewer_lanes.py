@@ -21,7 +21,7 @@ def header(number: int, parent: int | None, namespace: str = "", call: int | Non
     at = START + timedelta(seconds=number)
     parent_id = None if parent is None else f"{parent:04}"
     step = Step(f"{number:04}", parent_id, "node", at, number, "loop", None)
-    return Header(namespace, step, number, None if call is None else ("", f"{call:04}"))
+    return Header(namespace, step, None if call is None else ("", f"{call:04}"))
 
 
 def columns(headers: list[Header]) -> dict[str, int]:

@@ -88,7 +88,7 @@ async def test_timeline_with_branches(store: CheckpointStore) -> None:
     assert "winter" in page.text
     assert "summer" in page.text
     assert page.html.count('<path class="lane') == len(forks) == 2
-    assert "A node waits for an answer" in page.text
+    assert "Node “review” waits for an answer" in page.text
     assert "Publish the winter guide, 8 stages?" in page.text
     assert "Write a guide to the Cairn Trail, all 11 stages." in page.text
 

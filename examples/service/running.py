@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.messages import BaseMessage, HumanMessage
-from langgraph.errors import GraphDrained
+from langgraph.errors import EmptyInputError, GraphDrained
 from langgraph.runtime import RunControl
+from langgraph.types import Command
 
 from examples.service.answers import Refused, event, explained
 from examples.service.identity import user
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from langchain_core.runnables import RunnableConfig
-    from langgraph.types import Command, StreamMode
+    from langgraph.types import StreamMode
 
     from examples.service.agent import Agent
     from examples.service.metrics import Metrics
@@ -228,9 +229,24 @@ class Runs:
         self, run: Run, input: _Input, config: RunnableConfig, modes: Sequence[StreamMode]
     ) -> str:
         async with self._storage.writing(run.thread_id):
+            await self._check_begin(input, config)
             if modes:
                 return await self._streamed(run, input, config, modes)
             return await self._run(run, input, config)
+
+    async def _check_begin(self, input: _Input, config: RunnableConfig) -> None:
+        """Refuse to go on from what isn't there: LangGraph would begin with an empty state.
+
+        Raises:
+            Refused: There is no such checkpoint, or nothing that an answer could be for.
+        """
+        chosen = "checkpoint_id" in config["configurable"]
+        if not chosen and not isinstance(input, Command):
+            return  # the newest checkpoint or a new thread: either will do
+        if await self._storage.saver.aget_tuple(config) is None:
+            if chosen:
+                raise Refused(404, "not_found", "there is no such checkpoint")
+            raise EmptyInputError
 
     def _note_end(self, run: Run, task: asyncio.Task[str]) -> None:
         """Note how a run ended. As a callback: a task may be cancelled before it has begun."""

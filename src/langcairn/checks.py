@@ -58,8 +58,12 @@ def rechecked(row: CheckpointRow) -> CheckpointRow:
 
     Raises:
         CorruptData: A column isn't JSON.
+        DecryptionFailed: It is encrypted, so that its envelope would no longer fit it.
     """
-    return CheckpointRow(*row[:-1], _graph_with(row.graph, _row_check(tuple(_canonical(row)))))
+    form = _canonical(row)
+    if form.state.startswith(_ENCRYPTED):
+        raise encrypted(_name(row))
+    return CheckpointRow(*row[:-1], _graph_with(row.graph, _row_check(tuple(form))))
 
 
 def checked_graph(row: CheckpointRow) -> bytes:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from langgraph.types import Send
+from pydantic import BaseModel
+
 from langcairn.codec.serde import SafeSerializer
+from langcairn.codec.standins import StandIn
 from langcairn.errors import Unserializable
 
 Kind = Literal["added", "removed", "changed", "moved"]
@@ -101,10 +107,13 @@ def _changed(name: str, before: Any, after: Any) -> ChannelDiff:
 
 def _by_id(elements: Sequence[Any]) -> dict[str, Any] | None:
     """Return elements by their ids; None if they don't all have ones of their own."""
-    found = {getattr(element, "id", None): element for element in elements}
-    if len(found) != len(elements) or not all(isinstance(id, str) for id in found):
-        return None
-    return found  # type: ignore[return-value]  # all keys are str, see above
+    found: dict[str, Any] = {}
+    for element in elements:
+        id = getattr(element, "id", None)
+        if not isinstance(id, str) or id in found:
+            return None
+        found[id] = element
+    return found
 
 
 def _messages(old: dict[str, Any], new: dict[str, Any]) -> list[ItemDiff]:
@@ -159,9 +168,38 @@ def _same(one: Any, other: Any) -> bool:
     By their serialized form: ``==`` takes 1 for True, NaN for a change, and gives no bool for
     arrays.
     """
-    if type(one) is not type(other):
+    if _kind(one) != _kind(other):
         return False
     try:
         return _serde.dumps(one) == _serde.dumps(other)
-    except Unserializable:  # not from a store, then
+    except Unserializable:  # then there is a stand-in in it, or it is not from a store
+        return _same_inside(one, other)
+
+
+def _kind(value: Any) -> object:
+    # Each load makes classes of its own for what it stands in for.
+    return value.type_name if isinstance(value, StandIn) else type(value)
+
+
+def _same_inside(one: Any, other: Any) -> bool:
+    members, others = _inside(one), _inside(other)
+    if members is None or others is None:
         return bool(one == other)
+    return len(members) == len(others) and all(map(_same, members, others))
+
+
+def _inside(value: Any) -> Sequence[Any] | None:  # noqa: PLR0911 -- one return for each kind
+    """Return what a value is made of, in an order of its own; None if that isn't known."""
+    if isinstance(value, StandIn):
+        return value.arguments, value.fields
+    if isinstance(value, Mapping):
+        return [part for entry in value.items() for part in entry]
+    if isinstance(value, list | tuple | deque):
+        return list(value)
+    if isinstance(value, Send):
+        return value.node, value.arg
+    if isinstance(value, BaseModel):
+        return vars(value), value.__pydantic_extra__
+    if dataclasses.is_dataclass(value):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import CheckpointRow, Commit, FindCheckpoints, FoundCheckpoint
 from langcairn.errors import AlreadyThere, CheckpointNotFound, InvalidInput, StaleEpoch
@@ -35,6 +35,7 @@ class Step:
         version: Its number.
         source: Why it was taken: LangGraph's ``input``, ``loop``, ``update`` or ``fork``.
         name: What its fork is called, if the name stands at this checkpoint.
+        number: LangGraph's number of the step, from -1 on; None for records saved by hand.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Step:
     version: int
     source: str
     name: str | None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def forks_of(steps: Iterable[Step]) -> list[Fork]:
 def find_forks(codec: Codec, execution_id: str, namespace: str) -> Operation[list[Fork]]:
     """Return the branches of an execution, without decoding a state."""
     rows = yield from read_rows(FindCheckpoints(execution_id, namespace, with_writes=False))
-    return forks_of(_step(codec, row) for row in rows)
+    return forks_of(step_of(row, metadata_of(codec, row)) for row in rows)
 
 
 def name_fork(codec: Codec, query: FindCheckpoints, name: str | None) -> Operation[None]:
@@ -246,9 +248,9 @@ def _named(codec: Codec, row: CheckpointRow, name: str | None) -> CheckpointRow:
     return with_metadata(row, metadata, codec.plain)
 
 
-def _step(codec: Codec, row: CheckpointRow) -> Step:
-    metadata = metadata_of(codec, row)
-    name = metadata.get(FORK_NAME)
+def step_of(row: CheckpointRow, metadata: dict[str, Any]) -> Step:
+    """Return what a row and its metadata tell of a checkpoint."""
+    name, number = metadata.get(FORK_NAME), metadata.get("step")
     return Step(
         row.id,
         row.parent_id,
@@ -257,4 +259,5 @@ def _step(codec: Codec, row: CheckpointRow) -> Step:
         row.version,
         str(metadata.get("source", "")),
         name if isinstance(name, str) else None,
+        number if type(number) is int else None,
     )

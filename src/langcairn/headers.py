@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import FindCheckpoints, Position
 from langcairn.errors import CorruptData
-from langcairn.forks import FORK_NAME, Step
+from langcairn.forks import step_of
 from langcairn.maintenance import metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langcairn.backends.base import CheckpointRow, FoundCheckpoint, WriteRow
+    from langcairn.forks import Step
     from langcairn.operations import Codec, Operation
 
 Key = tuple[str, str]
@@ -30,14 +31,12 @@ class Header:
     Attributes:
         namespace: Its namespace, ``""`` for the graph itself, otherwise a subgraph's.
         step: What is known of it.
-        number: LangGraph's number of the step; None for records saved by hand.
         call: The checkpoint whose step called this subgraph; None for the graph itself.
         damage: What is wrong with its metadata; None: nothing.
     """
 
     namespace: str
     step: Step
-    number: int | None
     call: Key | None
     damage: str | None = None
 
@@ -67,23 +66,8 @@ def _header(codec: Codec, row: CheckpointRow) -> Header:
     except CorruptData as error:
         # One damaged row must not hide the others, least of all from who looks for the damage.
         metadata, damage = {}, str(error)
-    name, number = metadata.get(FORK_NAME), metadata.get("step")
-    step = Step(
-        row.id,
-        row.parent_id,
-        row.node_name,
-        row.timestamp,
-        row.version,
-        str(metadata.get("source", "")),
-        name if isinstance(name, str) else None,
-    )
-    return Header(
-        row.namespace,
-        step,
-        number if type(number) is int else None,
-        _call(row, metadata.get("parents")),
-        damage,
-    )
+    call = _call(row, metadata.get("parents"))
+    return Header(row.namespace, step_of(row, metadata), call, damage)
 
 
 def _call(row: CheckpointRow, parents: Any) -> Key | None:

@@ -70,6 +70,14 @@ class Loaded(NamedTuple):
     """LangGraph's pending writes: task id, channel, value."""
     epoch: int
 
+    @property
+    def rebuilt(self) -> list[str]:
+        """The DeltaChannels that the state lacks: only the graph can rebuild their values."""
+        counted = self.metadata.get("counters_since_delta_snapshot")
+        if not isinstance(counted, dict) or not isinstance(self.state, dict):
+            return []
+        return sorted(str(name) for name in counted if name not in self.state)
+
 
 def draft_of(checkpoint: Checkpoint) -> Draft:
     """Return a record that a caller saves by hand, checked.

@@ -108,7 +108,7 @@ def test_from_the_list_to_a_value(served: Served, open_page: Callable[..., Page]
     page.keyboard.press("Enter")
     expect(page.locator(".list li")).to_have_count(1)
     page.get_by_text(TRAIL).first.click()
-    expect(page.get_by_role("heading", name="A node waits for an answer")).to_be_visible()
+    expect(page.get_by_role("heading", name="Node “review” waits for an answer")).to_be_visible()
     # Another step is shown beside the timeline, without a new page.
     page.evaluate("window.here = true")
     page.locator(".step", has_text="publish").click()

@@ -81,6 +81,12 @@ class ThreadedBackend(Backend):
     def _release(self) -> None:
         """Release what was opened. Requests that have begun may still be at work."""
 
+    def _pause(self) -> None:
+        """Let nobody begin, until `_resume`: the process is about to fork."""
+
+    def _resume(self) -> None:
+        """Go on in the parent, after a fork."""
+
     @abstractmethod
     def _abandon(self) -> None:
         """Forget what the parent process opened, in a child just forked, without closing it.
@@ -169,10 +175,34 @@ class ThreadedBackend(Backend):
 _backends: weakref.WeakSet[ThreadedBackend] = weakref.WeakSet()
 
 
-def _after_fork() -> None:
+_forking = threading.Lock()
+_paused: list[ThreadedBackend] = []
+
+
+def _before_fork() -> None:
+    _forking.acquire()
     for backend in list(_backends):
-        backend._forked()  # noqa: SLF001 -- of this module
+        backend._pause()  # noqa: SLF001 -- of this module
+        _paused.append(backend)
+
+
+def _after_fork_in_parent() -> None:
+    while _paused:
+        _paused.pop()._resume()  # noqa: SLF001 -- as above
+    _forking.release()
+
+
+def _after_fork() -> None:
+    global _forking  # noqa: PLW0603 -- the lock is held by a thread that may not exist here
+    _forking = threading.Lock()
+    _paused.clear()
+    for backend in list(_backends):
+        backend._forked()  # noqa: SLF001 -- as above
 
 
 if hasattr(os, "register_at_fork"):  # Windows can't fork
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork,
+    )

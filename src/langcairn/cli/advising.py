@@ -19,8 +19,9 @@ from langcairn.cli.escaping import without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING, NotThere
 from langcairn.cli.naming import Thread
 from langcairn.cli.printing import Column, size
-from langcairn.cli.session import LOCAL, scheme_of
+from langcairn.cli.session import LOCAL
 from langcairn.cli.trials import Trial, conversation, middle, percentile, steps_of, try_out
+from langcairn.cli.urls import scheme_of
 from langcairn.errors import CairnError, InvalidInput
 from langcairn.opening import open_store
 from langcairn.stores import MemoryCheckpointStore

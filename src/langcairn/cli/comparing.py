@@ -13,8 +13,8 @@ from langcairn.cli.completing import checkpoints
 from langcairn.cli.escaping import escaped
 from langcairn.cli.naming import LATEST, Thread, short_id
 from langcairn.cli.plain import plain
-from langcairn.cli.rendering import content_of, one_line
-from langcairn.cli.showing import load
+from langcairn.cli.rendering import content_of, one_line, two_lines
+from langcairn.cli.showing import load, note_rebuilt
 from langcairn.comparing import compare_states
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def diff(
         second = Thread(store, other) if other else found
         two = load(store, second.find(after, namespace))
     channels = compare_states(one.state, two.state)
+    for loaded in (one, two):
+        note_rebuilt(session, loaded)
     if session.as_json:
         session.out.json(
             {
@@ -103,10 +105,7 @@ def _lines(channel: ChannelDiff) -> Iterator[Text]:
         for item in channel.items:
             yield from _item(item)
         return
-    if channel.kind != "added":
-        yield Text(f"  - {one_line(channel.before, _LINE)}", "red")
-    if channel.kind != "removed":
-        yield Text(f"  + {one_line(channel.after, _LINE)}", "green")
+    yield from _values(channel, "  ")
 
 
 def _item(item: ItemDiff) -> Iterator[Text]:
@@ -114,14 +113,34 @@ def _item(item: ItemDiff) -> Iterator[Text]:
     message = item.after if item.after is not None else item.before
     if isinstance(message, BaseMessage):
         yield Text(f"  {sign} {message.type} {escaped(str(item.key))}", colour)
-        if item.kind == "changed" and isinstance(item.before, BaseMessage):
-            yield Text(f"      - {one_line(content_of(item.before), _LINE)}", "red")
-            yield Text(f"      + {one_line(content_of(message), _LINE)}", "green")
+        if item.kind == "changed":
+            yield from _changed(*_told(item.before, item.after), "      ")
         elif item.kind != "moved":
             yield Text(f"      {one_line(content_of(message), _LINE)}")
         return
     yield Text(f"  {sign} {escaped(str(item.key))}", colour)
-    if item.kind != "added":
-        yield Text(f"      - {one_line(item.before, _LINE)}", "red")
-    if item.kind != "removed":
-        yield Text(f"      + {one_line(item.after, _LINE)}", "green")
+    yield from _values(item, "      ")
+
+
+def _values(diff: ChannelDiff | ItemDiff, indent: str) -> Iterator[Text]:
+    if diff.kind == "added":
+        yield Text(f"{indent}+ {one_line(diff.after, _LINE)}", "green")
+    elif diff.kind == "removed":
+        yield Text(f"{indent}- {one_line(diff.before, _LINE)}", "red")
+    else:
+        yield from _changed(diff.before, diff.after, indent)
+
+
+def _changed(before: Any, after: Any, indent: str) -> Iterator[Text]:
+    old, new = two_lines(before, after, _LINE)
+    yield Text(f"{indent}- {old}", "red")
+    yield Text(f"{indent}+ {new}", "green")
+
+
+def _told(before: Any, after: Any) -> tuple[Any, Any]:
+    """Return what two messages say, or if that is the same, all that they are."""
+    if isinstance(before, BaseMessage) and isinstance(after, BaseMessage):
+        said, now = content_of(before), content_of(after)
+        if said != now:
+            return said, now
+    return plain(before), plain(after)

@@ -16,13 +16,8 @@ from langcairn.cli.escaping import escaped, without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.findings import Level, ok, problem, warning
 from langcairn.cli.printing import size
-from langcairn.cli.session import (
-    LOCAL,
-    OFFICIAL_KEYS,
-    official_keys_instead,
-    path_of,
-    scheme_of,
-)
+from langcairn.cli.session import LOCAL, OFFICIAL_KEYS, check_exists, official_keys_instead
+from langcairn.cli.urls import path_of, scheme_of
 from langcairn.errors import CairnError, InvalidInput, StoreError
 from langcairn.opening import open_store
 
@@ -81,15 +76,12 @@ def doctor(
 def _findings(session: Session, *, write: bool) -> Iterator[Finding]:
     scheme = scheme_of(session.url)
     path = path_of(session.url)
-    if path is not None and not path.exists():
-        yield problem(
-            "connection",
-            f"there is no {path}",
-            "It is made when something is saved. Check the path: sqlite:///relative.db, "
-            "sqlite:////absolute.db.",
-        )
-        return
     options = dict(session.options)
+    try:
+        check_exists(session.url, options)
+    except StoreError as error:
+        yield _fault(session, error)
+        return
     if scheme not in LOCAL:
         options.setdefault("deadline", _PATIENCE)
     with open_store(session.url, **options) as store:

@@ -13,7 +13,7 @@ from langcairn.cli.escaping import escaped
 from langcairn.cli.graph import ASCII, UNICODE, drawn
 from langcairn.cli.naming import Thread, short_id
 from langcairn.cli.plain import time
-from langcairn.cli.printing import when
+from langcairn.cli.printing import counted, when
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,8 +42,9 @@ def log(
 ) -> None:
     """Draw a thread's checkpoints and forks.
 
-    The newest stands above. A line has the end of the checkpoint's id, its step, the node after
-    which it was taken, when, and what it waits for.
+    The newest stands above. A line has the end of the checkpoint's id, LangGraph's number of the
+    step (of records saved by hand: their version), the node after which it was taken, when, and
+    what it waits for.
     """
     session: Session = ctx.obj
     with session.open(exact=False) as store:
@@ -66,7 +67,7 @@ def log(
         _draw(session.out, name, branches, marks, limit)
     others = len(found.namespaces) - len(namespaces)
     if others:
-        session.out.note(f"{others} namespaces of subgraphs are not shown: --all")
+        session.out.note(f"not shown: {counted(others, 'namespace')} of subgraphs (--all)")
 
 
 def described(
@@ -85,11 +86,17 @@ def described(
         "node": step.node_name,
         "time": time(step.timestamp),
         "version": step.version,
+        "step": step.number,
         "source": step.source,
         "fork": fork.name,
         "tip": step is fork.tip,
         "pending": sorted(marks.get((namespace, step.id), ())),
     }
+
+
+def numbered(step: Step) -> int:
+    """Return what counts a checkpoint: LangGraph's number of the step, or else the version."""
+    return step.version if step.number is None else step.number
 
 
 def _marks(writes: Iterable[WriteRow]) -> dict[tuple[str, str], set[str]]:
@@ -123,7 +130,7 @@ def _draw(
         if step is not None:
             fork = fork_of[step.id]
             text.append(f" {escaped(short_id(step.id))}", "bold" if step is fork.tip else "")
-            text.append(f" {step.version:>3}", "dim")
+            text.append(f" {numbered(step):>3}", "dim")
             text.append(f" {escaped(step.node_name or '-')}", "cyan")
             text.append(f" {when(step.timestamp)}", "dim")
             if step is fork.tip and fork.name:

@@ -14,7 +14,7 @@ from langcairn.cli.plain import plain
 from langcairn.cli.printing import short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _FOLDED = 800  # [characters of a text that are shown]
 _MEMBERS = 20  # [members of a list or dict that are shown]
@@ -42,6 +42,40 @@ def rendered(value: Any, *, full: bool) -> Iterator[Text]:
 
 def one_line(value: Any, most: int) -> str:
     """Return a value as one line of at most so many characters, safe to print."""
+    text, escape = _text_of(value)
+    return escape(short(text, most))
+
+
+def two_lines(before: Any, after: Any, most: int) -> tuple[str, str]:
+    """Return two values as `one_line` does, but from where they begin to differ, or a bit before.
+
+    What long texts begin with is mostly the same, and the change would be behind the cut.
+    """
+    (old, escape_old), (new, escape_new) = _text_of(before), _text_of(after)
+    start = 0
+    if max(len(old), len(new)) > most:
+        start = max(0, _common(old, new) - most // 3)
+    mark = "…" if start else ""
+    return (
+        mark + escape_old(short(old[start:], most)),
+        mark + escape_new(short(new[start:], most)),
+    )
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts have in common at their beginning."""
+    same, most = 0, min(len(one), len(other))
+    while same < most:  # by halves: texts may have millions of characters
+        half = (same + most + 1) // 2
+        if one[same:half] == other[same:half]:
+            same = half
+        else:
+            most = half - 1
+    return same
+
+
+def _text_of(value: Any) -> tuple[str, Callable[[str], str]]:
+    """Return a value as text, and what makes it safe to print."""
     if isinstance(value, BaseMessage):
         value = f"{value.type}: {content_of(value)}"
     if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], Interrupt):
@@ -49,10 +83,10 @@ def one_line(value: Any, most: int) -> str:
     if isinstance(value, Interrupt):
         value = value.value
     if isinstance(value, str):
-        return escaped(short(value, most))
+        return value, escaped
     data = plain(value)
     text = data if isinstance(data, str) else orjson.dumps(data, default=str).decode()
-    return short(json_escaped(text), most)
+    return text, json_escaped
 
 
 def content_of(message: BaseMessage) -> str:

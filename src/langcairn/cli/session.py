@@ -6,15 +6,14 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from langcairn.cli.escaping import without_passwords
-from langcairn.errors import InvalidInput, StoreMisconfigured, UnsafeType
+from langcairn.cli.urls import path_of, scheme_of
+from langcairn.errors import AlreadyThere, InvalidInput, StoreMisconfigured, UnsafeType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from langcairn.cli.printing import Printer
     from langcairn.store import CheckpointStore
@@ -68,13 +67,13 @@ class Session:
         """Open the store.
 
         Args:
-            must_exist: Refuse a file or directory that isn't there, which would be made.
+            must_exist: Refuse a store that isn't there, which would be made.
             exact: Load values as what they were. Otherwise those whose type isn't loaded are
                 loaded as stand-ins, to be looked at and not to be written.
 
         Raises:
             InvalidInput: No store is named, or there is no such store.
-            StoreMisconfigured: There is no such file; or content is in objects, and not said where.
+            StoreMisconfigured: There is none; or content is in objects, and not said where.
             StoreUnavailable: The server can't be reached.
         """
         if not self.url:
@@ -90,7 +89,7 @@ class Session:
 
         scheme_of(url)
         if must_exist:
-            _check_exists(url)
+            check_exists(url, options)
         self.import_modules()
         if scheme_of(url) not in LOCAL:
             # Whoever types a wrong address shouldn't wait as long as a service does for its server.
@@ -136,6 +135,8 @@ class Session:
         """Return what to do about an error, where its message doesn't say it."""
         if isinstance(error, UnsafeType) and "module is not loaded" in str(error):
             return "Name the module that has the type: langcairn --import MODULE …"
+        if isinstance(error, AlreadyThere) and "existing=" in str(error):
+            return "Here: --existing skip, or --existing replace"
         if isinstance(error, StoreMisconfigured) and any(one in str(error) for one in _FOREIGN):
             return self.takeover
         return None
@@ -170,28 +171,6 @@ def _value(text: str) -> Any:
     return text
 
 
-def scheme_of(url: str) -> str:
-    """Return the kind of store that a URL names, such as ``sqlite`` or ``redis``.
-
-    Raises:
-        InvalidInput: It can't be read.
-    """
-    try:
-        return urlsplit(url).scheme.partition("+")[0]
-    except ValueError as error:
-        raise InvalidInput(f"{url!r} is no URL: {error}") from error
-
-
-def path_of(url: str) -> Path | None:
-    """Return the file or directory of a store; None if it is no such store."""
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
-        return Path(unquote(parts.path)[1:])
-    if parts.scheme == "file" and parts.path:
-        return Path(unquote(parts.path))
-    return None
-
-
 def _takeover(place: str) -> str:
     return f"To take its threads over into a new store: langcairn --store NEW_URL migrate '{place}'"
 
@@ -208,12 +187,33 @@ def official_keys_instead(url: str, options: dict[str, Any], store: CheckpointSt
     return has_official_keys(url, options)
 
 
-def _check_exists(url: str) -> None:
+def check_exists(url: str, options: Mapping[str, Any]) -> None:
+    """Refuse a store that isn't there yet, which opening it would make.
+
+    Raises:
+        StoreMisconfigured: There is no such file, or no table of checkpoints in it.
+        StoreUnavailable: The server can't be reached.
+    """
+    from langcairn.cli.tables import DATABASES, columns_of, table_of  # noqa: PLC0415 -- as above
+
     path = path_of(url)
     if path is not None and not path.exists():
         raise StoreMisconfigured(
             f"there is no {path}: a store is made there when something is saved. Check the path "
             "(sqlite:///relative.db, sqlite:////absolute.db)"
+        )
+    if scheme_of(url) not in DATABASES:
+        return
+    try:
+        columns = columns_of(url, options)
+    except StoreMisconfigured:
+        return  # opening the store, which makes nothing then either, says more exactly why
+    if not columns:
+        raise StoreMisconfigured(
+            f"there is no store in {without_passwords(url)}: it has no table "
+            f"{table_of(url, options)!r}. One is made there when something is saved. Check the "
+            "URL, and table_name and schema, if the store has others than usual: --option "
+            "table_name=agents"
         )
 
 

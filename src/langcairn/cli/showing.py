@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from langcairn import operations
-from langcairn.backends.base import FindCheckpoints
+from langcairn.backends.base import FindCheckpoints, FindWrites
 from langcairn.cli.arguments import CheckpointName, Namespace, ThreadId
 from langcairn.cli.escaping import escaped
 from langcairn.cli.naming import LATEST, Thread, short_id
@@ -17,9 +18,13 @@ from langcairn.cli.plain import plain, time
 from langcairn.cli.printing import Column, counted, size, when
 from langcairn.cli.rendering import one_line, rendered
 from langcairn.errors import CheckpointNotFound
+from langcairn.forks import step_of
+from langcairn.tasks import find_nodes, nodes_of
 
 if TYPE_CHECKING:
-    from langcairn.backends.base import CheckpointRow
+    from collections.abc import Iterable, Mapping
+
+    from langcairn.backends.base import CheckpointRow, WriteRow
     from langcairn.cli.session import Session
     from langcairn.figures import ExecutionStats
     from langcairn.records import Loaded
@@ -41,8 +46,13 @@ def load(store: CheckpointStore, row: CheckpointRow) -> Loaded:
     return found[0]
 
 
-def described(loaded: Loaded) -> dict[str, Any]:
-    """Return a checkpoint as JSON data."""
+def described(loaded: Loaded, nodes: Mapping[str, str]) -> dict[str, Any]:
+    """Return a checkpoint as JSON data.
+
+    Args:
+        loaded: The checkpoint.
+        nodes: The nodes of the tasks that have written to it, by task id.
+    """
     row = loaded.row
     return {
         "thread": row.execution_id,
@@ -54,13 +64,18 @@ def described(loaded: Loaded) -> dict[str, Any]:
         "version": row.version,
         "metadata": plain(loaded.metadata),
         "state": plain(loaded.state),
-        "writes": [written(*write) for write in loaded.writes],
+        "writes": [written(*write, nodes) for write in loaded.writes],
     }
 
 
-def written(task_id: str, channel: str, value: Any) -> dict[str, Any]:
+def written(task_id: str, channel: str, value: Any, nodes: Mapping[str, str]) -> dict[str, Any]:
     """Return a pending write as JSON data."""
-    return {"task": task_id, "channel": channel, "value": plain(value)}
+    return {
+        "node": nodes.get(task_id),
+        "task": task_id,
+        "channel": channel,
+        "value": plain(value),
+    }
 
 
 @app.command("show")
@@ -81,12 +96,13 @@ def show(
         found = Thread(store, thread)
         row = found.find(checkpoint or LATEST, namespace)
         loaded = load(store, row)
+        nodes = store.run(find_nodes(loaded))
         stats = None if checkpoint else store.execution_stats(execution_ids=[found.id])[0]
         forks = found.forks(namespace)
     out = session.out
     if session.as_json:
         about = {} if stats is None else {"thread_stats": _thread_facts(stats, found, len(forks))}
-        out.json({**described(loaded), **about})
+        out.json({**described(loaded, nodes), **about})
         return
     if stats is not None:
         out.facts(
@@ -103,7 +119,17 @@ def show(
             ]
         )
         out.say("")
-    _show_checkpoint(session, loaded, full=full)
+    _show_checkpoint(session, loaded, nodes, full=full)
+    note_rebuilt(session, loaded)
+
+
+def note_rebuilt(session: Session, loaded: Loaded) -> None:
+    """Say of which channels the state holds no value, although the graph has one."""
+    for channel in loaded.rebuilt:
+        session.out.note(
+            f"{channel} is a DeltaChannel: its value isn't in checkpoint "
+            f"{short_id(loaded.row.id)}; LangGraph rebuilds it from earlier ones"
+        )
 
 
 def _thread_facts(stats: ExecutionStats, found: Thread, forks: int) -> dict[str, Any]:
@@ -116,13 +142,16 @@ def _thread_facts(stats: ExecutionStats, found: Thread, forks: int) -> dict[str,
     }
 
 
-def _show_checkpoint(session: Session, loaded: Loaded, *, full: bool) -> None:
+def _show_checkpoint(
+    session: Session, loaded: Loaded, nodes: Mapping[str, str], *, full: bool
+) -> None:
     row, out = loaded.row, session.out
+    number = step_of(row, loaded.metadata).number
     facts: list[tuple[str, str | Text]] = [
         ("checkpoint", Text(escaped(row.id), "bold")),
         ("parent", row.parent_id or "none"),
         ("node", row.node_name or "unknown"),
-        ("step", str(row.version)),
+        ("version", str(row.version)) if number is None else ("step", str(number)),
         ("taken", when(row.timestamp)),
     ]
     if row.namespace:
@@ -142,7 +171,8 @@ def _show_checkpoint(session: Session, loaded: Loaded, *, full: bool) -> None:
     if loaded.writes:
         out.say("", Text("pending writes", "bold underline"))
         for task_id, channel, value in loaded.writes:
-            out.say(f"{channel} (task {short_id(task_id)}): {one_line(value, 200)}")
+            source = nodes.get(task_id) or f"task {short_id(task_id)}"
+            out.say(f"{channel} ({source}): {one_line(value, 200)}")
 
 
 @app.command("state")
@@ -162,6 +192,7 @@ def state(
     session: Session = ctx.obj
     with session.open(exact=False) as store:
         loaded = load(store, Thread(store, thread).find(checkpoint, namespace))
+    note_rebuilt(session, loaded)
     session.out.json(at_path(plain(loaded.state), path))
 
 
@@ -185,22 +216,38 @@ def writes(
         else:
             query = FindCheckpoints(found.id, found.of(namespace)[0].namespace)
             loaded = list(store.pages(query, {}, None))
+        rows: list[WriteRow] = store.backend.execute(FindWrites(found.id))  # type: ignore[assignment]  # see FindWrites
+    paths = _by_checkpoint(rows)
+    told = [
+        (one, nodes, write)
+        for one in loaded
+        for nodes in [nodes_of(paths[one.row.namespace, one.row.id], one.state)]
+        for write in one.writes
+    ]
     if session.as_json:
         session.out.json(
-            [
-                {"checkpoint": one.row.id, "node": one.row.node_name, **written(*write)}
-                for one in loaded
-                for write in one.writes
-            ]
+            [{"checkpoint": one.row.id, **written(*write, nodes)} for one, nodes, write in told]
         )
         return
-    rows = [
-        (short_id(one.row.id), short_id(task_id), channel, one_line(value, 100))
-        for one in loaded
-        for task_id, channel, value in one.writes
+    cells = [
+        (
+            short_id(one.row.id),
+            nodes.get(task_id, "-"),
+            short_id(task_id),
+            channel,
+            one_line(value, 100),
+        )
+        for one, nodes, (task_id, channel, value) in told
     ]
-    if not rows:
+    if not cells:
         session.out.note("no pending writes")
         return
-    columns = [Column("checkpoint"), Column("task"), Column("channel"), Column("value")]
-    session.out.table(columns, rows)
+    columns = [Column(name) for name in ("checkpoint", "node", "task", "channel", "value")]
+    session.out.table(columns, cells)
+
+
+def _by_checkpoint(writes: Iterable[WriteRow]) -> Mapping[tuple[str, str], list[WriteRow]]:
+    found: dict[tuple[str, str], list[WriteRow]] = defaultdict(list)
+    for write in writes:
+        found[write.namespace, write.checkpoint_id].append(write)
+    return found

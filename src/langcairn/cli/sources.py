@@ -7,24 +7,22 @@ from contextlib import closing, contextmanager
 from enum import StrEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from langcairn.cli.escaping import without_passwords
-from langcairn.cli.session import PATIENCE, REDIS, official_keys_instead, path_of, scheme_of
+from langcairn.cli.session import PATIENCE, REDIS, official_keys_instead
+from langcairn.cli.tables import DATABASES, columns_of, connect, file_of
+from langcairn.cli.urls import scheme_of
 from langcairn.errors import InvalidInput, StoreMisconfigured, StoreUnavailable
 from langcairn.opening import open_store
 from langcairn.transfer import LangGraphGo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
     from langcairn.cli.session import Session
     from langcairn.store import CheckpointStore
-
-_DATABASES = ("sqlite", "postgresql", "postgres")
 
 
 class Kind(StrEnum):
@@ -69,10 +67,9 @@ def kind_of(url: str, options: dict[str, Any], *, is_target: bool) -> Kind:
     scheme = scheme_of(url)
     if scheme in REDIS:
         return _kind_of_keys(url, options, is_target=is_target)
-    if scheme not in _DATABASES:
+    if scheme not in DATABASES:
         return Kind.LANGCAIRN
-    table = str(options.get("table_name", "checkpoints"))
-    columns = _sqlite_columns(url, table) if scheme == "sqlite" else _postgres_columns(url, table)
+    columns = columns_of(url, options)
     if {"thread_id", "checkpoint_ns"} <= columns:
         return Kind.LANGGRAPH
     if {"id", "execution_id", "node_name"} <= columns and "namespace" not in columns:
@@ -91,42 +88,6 @@ def _kind_of_keys(url: str, options: dict[str, Any], *, is_target: bool) -> Kind
     return Kind.LANGGRAPH if theirs else Kind.LANGCAIRN
 
 
-def _sqlite_columns(url: str, table: str) -> set[str]:
-    path = _file_of(url)
-    try:
-        with closing(_connect(path)) as connection:
-            rows = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
-            return {name for (name,) in rows}
-    except sqlite3.Error as error:
-        raise StoreMisconfigured(f"{path} can't be read as a SQLite file: {error}") from error
-
-
-def _file_of(url: str) -> Path:
-    path = path_of(url)
-    if path is None:
-        raise InvalidInput(f"{url!r} names no file: write sqlite:///relative.db")
-    if not path.exists():
-        raise StoreMisconfigured(f"there is no {path}")
-    return path
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # Read only: the source stays as it is.
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, check_same_thread=False)
-
-
-def _postgres_columns(url: str, table: str) -> set[str]:
-    from langcairn.cli.connecting import postgres  # noqa: PLC0415 -- its driver may not be there
-
-    with postgres(url) as connection:
-        rows = connection.execute(
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) "
-            "AND attnum > 0 AND NOT attisdropped",
-            (table,),
-        )
-        return {name for (name,) in rows}
-
-
 @contextmanager
 def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     """Open a saver of LangGraph's own.
@@ -140,7 +101,7 @@ def _official(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     scheme = scheme_of(url)
     if scheme == "sqlite":
         opened = _sqlite_saver(url)
-    elif scheme in _DATABASES:
+    elif scheme in DATABASES:
         opened = _postgres_saver(url)
     elif scheme in REDIS and "+" not in url.partition(":")[0]:
         opened = _redis_saver(url)
@@ -167,7 +128,7 @@ def _module(make: str) -> Any:
 def _sqlite_saver(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     module = _module("sqlite")
     try:
-        with closing(_connect(_file_of(url))) as connection:
+        with closing(connect(file_of(url))) as connection:
             saver = module.SqliteSaver(connection)
             saver.is_setup = True  # else it would write to the file
             yield saver

@@ -103,9 +103,12 @@ def threads(
     if rows:
         session.out.table(_COLUMNS, rows)
     else:
-        session.out.note("no threads" + (" match" if search else ""))
+        found = "no threads" + (" match" if search else "")
+        by_index = any(one is not None for one in (user, session_type, since, until))
+        session.out.note(found + (" among those whose id is a ThreadId" if by_index else ""))
     if total > len(rows):
-        session.out.note(f"{len(rows)} of {'more' if enough else f'{total:,}'} threads")
+        counted = f"{len(rows)} of {total:,} threads"
+        session.out.note("there are more threads" if enough else counted)
 
 
 def matches(id: str, search: str) -> bool:

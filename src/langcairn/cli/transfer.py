@@ -67,7 +67,8 @@ def verify(
             with _progress(session, "backing up") as show:
                 repaired = transfer.repair(store, repair, executions=threads or None, progress=show)
             done = f"dropped {repaired.checkpoints:,} checkpoints and {repaired.writes:,} writes"
-            _tell(session, repaired, f"{done}; the backup before is {repair}")
+            where = "" if repaired.backup is None else f"; the backup before is {repair}"
+            _tell(session, repaired, done + where)
             return
     extra = []
     if report.garbage:

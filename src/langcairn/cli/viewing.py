@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from langcairn.cli.session import LOCAL, scheme_of
+from langcairn.cli.session import LOCAL
+from langcairn.cli.urls import scheme_of
 from langcairn.opening import open_store
 from langcairn.viewer import serve
 from langcairn.viewer.demo import fill

@@ -11,11 +11,12 @@ from rich.text import Text
 from langcairn.backends.base import FindCheckpoints
 from langcairn.cli.completing import threads
 from langcairn.cli.escaping import escaped
-from langcairn.cli.history import MARKS
+from langcairn.cli.history import MARKS, numbered
 from langcairn.cli.naming import short_id
 from langcairn.cli.plain import time
 from langcairn.cli.printing import when
 from langcairn.errors import StoreUnavailable
+from langcairn.forks import step_of
 from langcairn.maintenance import metadata_of
 from langcairn.records import valid_execution_id
 
@@ -107,7 +108,7 @@ def _key(row: CheckpointRow) -> tuple[str, str, str]:
 def _tell(session: Session, store: CheckpointStore, found: FoundCheckpoint) -> None:
     row = found.row
     pending = pending_of(found)
-    source = str(metadata_of(store.codec, row).get("source", ""))
+    step = step_of(row, metadata_of(store.codec, row))
     if session.as_json:
         told: dict[str, Any] = {
             "thread": row.execution_id,
@@ -117,7 +118,8 @@ def _tell(session: Session, store: CheckpointStore, found: FoundCheckpoint) -> N
             "node": row.node_name,
             "time": time(row.timestamp),
             "version": row.version,
-            "source": source,
+            "step": step.number,
+            "source": step.source,
             "pending": pending,
         }
         session.out.json(told, indent=False)
@@ -126,8 +128,8 @@ def _tell(session: Session, store: CheckpointStore, found: FoundCheckpoint) -> N
     text.append(f" {escaped(row.execution_id)}", "bold")
     if row.namespace:
         text.append(f" {escaped(row.namespace)}", "dim")
-    text.append(f" {escaped(short_id(row.id))} {row.version:>3} ")
-    text.append(escaped(row.node_name or source or "-"), "cyan")
+    text.append(f" {escaped(short_id(row.id))} {numbered(step):>3} ")
+    text.append(escaped(row.node_name or step.source or "-"), "cyan")
     for mark in pending:
         text.append(f" {mark}", "bold red" if mark == "failed" else "bold yellow")
     session.out.console.print(text, overflow="fold")

@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
+_INTERRUPTED = 130
+
 
 def main() -> int:
-    """Run the demo; return 0, or 1 if something that it promises did not happen."""
+    """Run the demo; return 0, 1 if something that it promises did not happen, 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m langcairn.demo",
         description="An agent is killed, resumed, interrupted, rewound and forked, on SQLite.",
@@ -61,6 +63,8 @@ def _run(directory: Path) -> int:
     except DemoError as error:
         narrator.fail(str(error))
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     narrator.conclude(time.perf_counter() - start)
     return 0
 

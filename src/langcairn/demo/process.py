@@ -36,6 +36,8 @@ class Child:
             stdout=subprocess.PIPE,
             encoding="utf-8",
             env={**os.environ, **_NO_NETWORK},
+            # Ctrl-C is for us, who then kill it: on its own it would tell where it was interrupted.
+            start_new_session=True,
         )
         self._watchdog = threading.Timer(timeout, self._expire)
         self._watchdog.daemon = True

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langcairn.backends.base import ChunkId, Commit, FindCheckpoints, FindWrites
 from langcairn.checkpoint import Checkpoint
 from langcairn.errors import CairnError, CorruptData, DecryptionFailed, ForgedData, InvalidInput
+from langcairn.forking import fork_at
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.security.keys import KEY_BYTES
 from langcairn.testing.cases import case
@@ -113,6 +114,23 @@ class SecretContract(Fixtures):
         with pytest.raises(DecryptionFailed, match="encrypted"):
             opened().get_tuple(_CONFIG)
         self._assert_filled(opened(encryption=[_B, _A]))
+
+    def test_nothing_is_changed_without_the_key(
+        self, storage: Storage, opened: Callable[..., Caller]
+    ) -> None:
+        plain = storage.open()
+        for options in ({"encryption": _A}, {"signing_key": _A}):
+            with case(*options):
+                self._fill(opened(**options))
+                with pytest.raises(CorruptData):
+                    plain.name_fork(checkpoint_id(1), "named")
+                with pytest.raises(CorruptData):
+                    plain.run(fork_at(plain.codec, "thread", checkpoint_id(1), None))
+                with pytest.raises(CorruptData):
+                    CheckpointSaver(plain).copy_thread("thread", "other")
+                assert plain.executions() == ["thread"]
+                self._assert_filled(opened(**options))
+                plain.clear("thread")
 
     def test_plain_rows_and_chunks_are_refused(
         self, storage: Storage, opened: Callable[..., Caller]

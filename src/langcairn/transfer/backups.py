@@ -271,11 +271,11 @@ class _Job:
         nodes = [node for part in (sound.rows, sound.writes) for _, nodes in part for node in nodes]
         try:
             walked = yield from walk(self.store, execution_id, nodes)
-            live, bad = walked.live, dict(walked.bad)
+            live, bad, pages = walked.live, dict(walked.bad), walked.pages
         except CorruptData as error:
             finding = Finding(execution_id, None, None, str(error), "", repairable=False)
             snapshot.findings.append(finding)
-            live, bad = set(), {}
+            live, bad, pages = set(), {}, {}
         wanted = set(live)
         if snapshot.findings or bad:
             # What the unreadable refers to isn't known.
@@ -291,7 +291,7 @@ class _Job:
         bad.update({id: what for id, what in batches.bad.items() if id in live})
         if bad:
             yield from self._refuse_if_changed(snapshot)
-            snapshot.findings.extend(blame(snapshot.execution_id, sound, bad, walked.pages))
+            snapshot.findings.extend(blame(snapshot.execution_id, sound, bad, pages))
         for kind, rows in ((Kind.ROWS, snapshot.rows), (Kind.WRITES, snapshot.writes)):
             for some in parts_of(rows, _FRAME):
                 packed = [pack_row(row) if kind is Kind.ROWS else row[1:] for row in some]

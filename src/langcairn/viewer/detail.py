@@ -11,6 +11,7 @@ from langcairn import operations
 from langcairn.backends.base import FindCheckpoints
 from langcairn.comparing import compare_states
 from langcairn.errors import CheckpointNotFound, CorruptData, InvalidInput
+from langcairn.tasks import find_nodes
 from langcairn.viewer.difference import Difference
 from langcairn.viewer.members import is_conversation, is_internal, members_of
 from langcairn.viewer.rendering import Renderer
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 TABS = {"state": "State", "changes": "Changes", "writes": "Pending writes", "details": "Details"}
 
-_DELTA = "counters_since_delta_snapshot"
-
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -43,13 +42,28 @@ class Channel:
 
 @dataclass(slots=True)
 class Task:
-    """What one task of a step has written so far."""
+    """What one task of a step has written so far.
+
+    Attributes:
+        id: Its id.
+        node: The node that it runs; None: not known.
+        writes: What it has written.
+        questions: What it asks, if it waits for an answer.
+        errors: With what it failed.
+        is_waiting: Whether it waits for an answer.
+    """
 
     id: str
+    node: str | None = None
     writes: list[Channel] = field(default_factory=list)
     questions: list[Markup] = field(default_factory=list)
-    has_failed: bool = False
+    errors: list[Markup] = field(default_factory=list)
     is_waiting: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it failed."""
+        return bool(self.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +89,6 @@ class Detail:
     tasks: Sequence[Task] = ()
     differences: Sequence[Difference] | None = None
     details: Mapping[str, Markup] = field(default_factory=dict)
-
-    @property
-    def waiting(self) -> list[Markup]:
-        """What nodes ask for that wait for an answer."""
-        return [question for task in self.tasks for question in task.questions]
-
-    @property
-    def failures(self) -> list[Channel]:
-        """The errors of tasks that failed."""
-        return [write for task in self.tasks for write in task.writes if write.name == ERROR]
 
 
 async def load(viewer: Viewer, execution_id: str, key: Key) -> Loaded:
@@ -118,7 +122,8 @@ async def build(viewer: Viewer, execution_id: str, key: Key, tab: str) -> Detail
     except CorruptData as error:
         return Detail(None, str(error), tab)
     place = {"id": execution_id, "ns": key[0], "at": key[1]}
-    tasks = _tasks(loaded, place)
+    nodes = await viewer.store.arun(find_nodes(loaded)) if loaded.writes else {}
+    tasks = _tasks(loaded, place, nodes)
     match tab:
         case "changes":
             return Detail(
@@ -133,7 +138,7 @@ async def build(viewer: Viewer, execution_id: str, key: Key, tab: str) -> Detail
         None,
         tab,
         channels=channels_of(loaded.state, place),
-        rebuilt=_rebuilt(loaded),
+        rebuilt=loaded.rebuilt,
         tasks=tasks,
     )
 
@@ -166,22 +171,16 @@ def _is_small(value: Any) -> bool:
     return members_of(value) is None and not (isinstance(value, (str, bytes)) and len(value) > 160)
 
 
-def _rebuilt(loaded: Loaded) -> list[str]:
-    counted = loaded.metadata.get(_DELTA)
-    state = loaded.state
-    if not isinstance(counted, dict) or not isinstance(state, dict):
-        return []
-    return sorted(str(name) for name in counted if name not in state)
-
-
-def _tasks(loaded: Loaded, place: Mapping[str, str]) -> list[Task]:
+def _tasks(loaded: Loaded, place: Mapping[str, str], nodes: Mapping[str, str]) -> list[Task]:
     renderer = Renderer({**place, "of": "writes"})
     tasks: dict[str, Task] = {}
     answered = {id for id, channel, _ in loaded.writes if channel == RESUME}
     for position, (task_id, channel, value) in enumerate(loaded.writes):
-        task = tasks.setdefault(task_id, Task(task_id))
-        task.writes.append(Channel(channel, renderer.value(value, (position,), 1)))
-        task.has_failed |= channel == ERROR
+        task = tasks.setdefault(task_id, Task(task_id, nodes.get(task_id)))
+        shown = renderer.value(value, (position,), 1)
+        task.writes.append(Channel(channel, shown))
+        if channel == ERROR:
+            task.errors.append(shown)
         if channel == INTERRUPT and task_id not in answered:
             task.is_waiting = True
             task.questions += _questions(renderer, value, position)

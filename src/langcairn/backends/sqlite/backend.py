@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from langcairn.backends.base import Commit
 from langcairn.backends.sqlite.appending import addition
+from langcairn.backends.sqlite.gate import Gate
 from langcairn.backends.sqlite.queries import Queries
 from langcairn.backends.sqlite.schema import prepare, tables_of
 from langcairn.backends.threaded import ThreadedBackend
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 Synchronous = Literal["OFF", "NORMAL", "FULL", "EXTRA"]
 
+_PATIENCE = 5.0  # [s] for requests that are under way before a fork, beside their own waiting
 _MAX_IDLE = 16
 """Connections kept for the next reader. Each may hold a page cache of its own."""
 
@@ -94,10 +96,12 @@ class SqliteBackend(ThreadedBackend):
         self._writer: _Connection | None = None
         self._writer_lock = threading.Lock()
         self._idle: list[_Connection] = []
+        self._gate = Gate()
+        self._was_busy = False
 
     @override
     def _read(self, request: Request) -> object:
-        with self._translated:
+        with self._gate, self._translated:
             connection = self._borrow()
             try:
                 answer = self._queries.readers[type(request)](connection, request)
@@ -110,7 +114,7 @@ class SqliteBackend(ThreadedBackend):
 
     @override
     def _write(self, requests: Sequence[Request]) -> Sequence[object]:
-        with self._writer_lock, self._translated:
+        with self._writer_lock, self._gate, self._translated:
             self._refuse_if_closed()
             if self._writer is None:
                 self._writer = self._connect()
@@ -163,20 +167,41 @@ class SqliteBackend(ThreadedBackend):
 
     @override
     def _release(self) -> None:
-        with self._writer_lock:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+        with self._writer_lock, self._gate:
+            self._close_all()
+
+    def _close_all(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
         self._close_idle()
 
     @override
+    def _pause(self) -> None:
+        # SQLite in a child believes in what it finds of its parent's in memory: in locks on the
+        # file, which the child hasn't got, so that whoever closes the file next deletes the log
+        # into which the child writes; and in mutexes of threads that don't exist there. With
+        # nothing open, and nobody at work, there is nothing to find.
+        if self._gate.shut(self._busy_timeout + _PATIENCE):
+            self._close_all()
+        else:
+            self._was_busy = True
+
+    @override
+    def _resume(self) -> None:
+        self._was_busy = False
+        self._gate.open()
+
+    @override
     def _abandon(self) -> None:
+        was_busy = self._was_busy
         # A child must not use the parent's connections, nor even close them: that may delete a
         # write-ahead log which another process needs. So they stay alive until the child ends.
         for connection in (self._writer, *self._idle):
             if connection is not None:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         self._start_empty()
+        self._was_busy = was_busy
 
     def _borrow(self) -> _Connection:
         """Return a connection to read from: the one used last, whose cache is the warmest."""
@@ -198,6 +223,11 @@ class SqliteBackend(ThreadedBackend):
             self._idle.pop().close()
 
     def _connect(self) -> _Connection:
+        if self._was_busy:
+            raise StoreMisconfigured(
+                f"{self._path}: this process was forked while its parent was at work on the file, "
+                "whose locks SQLite takes for its own here: fork when no request is under way"
+            )
         try:
             return self._opened(str(self._path))
         except sqlite3.OperationalError as error:
