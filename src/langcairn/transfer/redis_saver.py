@@ -25,8 +25,8 @@ _PAGE = 16  # [checkpoints held at a time; each is a whole state]
 
 
 def is_redis(saver: object) -> bool:
-    """Tell whether a saver is one of langgraph-checkpoint-redis."""
-    return type(saver).__module__.startswith("langgraph.checkpoint.redis")
+    """Tell whether a saver is one of langgraph-checkpoint-redis, or a class of somebody's of it."""
+    return any(one.__module__.startswith("langgraph.checkpoint.redis") for one in type(saver).mro())
 
 
 def places_in(saver: Saver, threads: Iterable[str] | None) -> Steps[set[tuple[str, str]]]:
