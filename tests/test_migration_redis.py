@@ -16,6 +16,8 @@ from tests.valkey_server import ValkeyServer
 
 from langcairn import CheckpointSaver, StoreUnavailable, amigrate, migrate, open_store
 from langcairn.cli.sources import _as_redis
+from langcairn.transfer.redis_saver import places_in
+from langcairn.transfer.running import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,6 +163,26 @@ def test_an_index_that_is_being_made(server: ValkeyServer, tmp_path: Path) -> No
     assert report.ok, report.findings
     assert report.executions == 2
     assert report.checkpoints > 6 * TURNS
+
+
+def test_a_server_that_cuts_searches_short(server: ValkeyServer) -> None:
+    """Redis' search gives what it has found until then, and nothing says so."""
+    with RedisSaver.from_conn_string(
+        server.url, checkpoint_prefix="many", checkpoint_write_prefix="many_write"
+    ) as old:
+        old.setup()
+        client = old._redis
+        keys = [f"many:{number:05}" for number in range(5000)]
+        for key in keys:
+            names = {"thread_id": key, "checkpoint_ns": "__empty__", "checkpoint_id": key}
+            client.json().set(key, "$", names)
+        server.ask("FT.CONFIG", "SET", "TIMEOUT", "1")
+        try:
+            places = run(places_in(old, None))
+        finally:
+            server.ask("FT.CONFIG", "SET", "TIMEOUT", "500")
+            client.delete(*keys)
+    assert places == {(key, "") for key in keys}
 
 
 class OfSomebody(RedisSaver):

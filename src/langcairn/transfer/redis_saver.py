@@ -95,6 +95,8 @@ def _names(saver: Saver, thread: str | None) -> Steps[set[tuple[str, str, str]]]
         return_fields=["thread_id", "checkpoint_ns", "checkpoint_id"],
         sort_by=("checkpoint_id", "DESC"),
     )
+    # As long as it takes: after half a second the server would pass what it has found for all.
+    query.timeout(0)
     rows: list[dict[str, str]] = yield Look(saver, query)
     return {
         (
