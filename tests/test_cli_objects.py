@@ -74,12 +74,21 @@ def test_what_is_refused(url: str, tmp_path: Path, words: list[str]) -> None:
 def test_a_store_that_was_moved_is_not_taken_for_a_damaged_one(url: str, tmp_path: Path) -> None:
     folder = f"file://{tmp_path}/objects"
     assert move(url, folder, "--after", "0s").code == 0
+    other = f"sqlite:///{tmp_path}/b.db"
+    with open_store(other) as store:
+        store.save(Checkpoint(execution_id="other", id="1", state={}))
     for words in (["state", "old"], ["verify", "--repair", str(tmp_path / "b"), "--yes"],
-                  ["--store", f"sqlite:///{tmp_path}/b.db", "migrate", url]):  # fmt: skip
+                  ["--store", other, "migrate", url], ["migrate", other]):  # fmt: skip
         said = call("--store", url, *words)
         assert said.code == 7
         assert "--objects" in said.err
+    said = call("--store", url, "doctor")
+    assert said.code == 1
+    assert "✗ contents: content of this store was moved" in said.out
     assert call("--store", url, "--option", f"objects={folder}", "verify").code == 0
+    # Objects of the source aren't those of the target.
+    told = call("--store", other, "migrate", url, "--source-option", f"objects={folder}", "--json")
+    assert told.json["ok"]
 
 
 def test_a_damaged_thread_is_left_and_said(url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -271,3 +272,11 @@ def test_servers_that_are_away(form: str, tmp_path: Path) -> None:
             assert call("--store", target, "migrate", url, "--from", kind).code == 6
     finally:
         holder.close()
+
+
+def test_a_server_that_says_nothing() -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        url = f"redis://{HOST}:{number_of(silent)}?socket_timeout=0.2"
+        for words in (["threads"], ["migrate", url]):
+            said = call("--store", url, *words)
+            assert said.code == 6, said.err

@@ -146,6 +146,25 @@ def test_one_that_is_retired_while_it_is_looked_for(
     assert [one.retired for one in reader.dictionaries()] == [True]
 
 
+def test_one_that_is_stored_while_others_are_looked_for(storage: Storage) -> None:
+    """Another thread has listed them before it was, and goes on afterwards: it isn't gone."""
+    store: Any = storage.open()
+    execute, waiting = store.backend.execute, [store]
+
+    def slow(request: Any) -> object:
+        answer = execute(request)
+        if isinstance(request, FindOldChunks) and request.execution_id == RESERVED and waiting:
+            fill(waiting.pop())
+        return answer
+
+    store.backend.execute = slow
+    assert len(store.dictionaries()) == 1
+    assert not waiting
+    assert store.codec.format.packs
+    store.save_many(some_checkpoints(20, 1))
+    assert packings(store, "thread-20") == {2}
+
+
 def test_a_process_that_stood_still(tmp_path: Path) -> None:
     """It may commit whenever it likes what it packed before it was told."""
     with SqliteStorage(tmp_path / "a.db") as storage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,10 @@ from langgraph.types import Command
 from tests.cli_calls import ask, build, call, thread
 from tests.valkey_server import ValkeyServer
 
-from langcairn import CheckpointSaver, amigrate, migrate, open_store
+from langcairn import CheckpointSaver, StoreUnavailable, amigrate, migrate, open_store
+from langcairn.cli.sources import _as_redis
+from langcairn.transfer.redis_saver import places_in
+from langcairn.transfer.running import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +134,80 @@ def test_a_saver_that_keeps_the_newest_only(server: ValkeyServer, tmp_path: Path
                 assert ours.values == theirs.values
                 assert ours.interrupts == theirs.interrupts
                 assert ours.next == theirs.next
+
+
+def test_an_index_that_is_being_made(server: ValkeyServer, tmp_path: Path) -> None:
+    """As after a restart: it finds a part of the checkpoints, which must not pass for all."""
+    with RedisSaver.from_conn_string(
+        server.url, checkpoint_prefix="late", checkpoint_write_prefix="late_write"
+    ) as old:
+        old.setup()
+        converse(old)
+        client = old._redis
+        document = client.json().get(next(client.scan_iter("late:*")))
+        copies = [f"late:copy:{number}" for number in range(5000)]
+        for key in copies:
+            client.json().set(key, "$", document)
+        client.ft("late").dropindex()
+        old.setup()
+        for _ in range(600):
+            with open_store(f"sqlite:///{tmp_path}/new.db") as store:
+                try:
+                    report = migrate(old, store)
+                    break
+                except StoreUnavailable:
+                    assert not store.executions()
+            client.delete(*copies)
+            time.sleep(0.1)
+        client.delete(*copies)
+    assert report.ok, report.findings
+    assert report.executions == 2
+    assert report.checkpoints > 6 * TURNS
+
+
+def test_a_server_that_cuts_searches_short(server: ValkeyServer) -> None:
+    """Redis' search gives what it has found until then, and nothing says so."""
+    with RedisSaver.from_conn_string(
+        server.url, checkpoint_prefix="many", checkpoint_write_prefix="many_write"
+    ) as old:
+        old.setup()
+        client = old._redis
+        keys = [f"many:{number:05}" for number in range(5000)]
+        for key in keys:
+            names = {"thread_id": key, "checkpoint_ns": "__empty__", "checkpoint_id": key}
+            client.json().set(key, "$", names)
+        server.ask("FT.CONFIG", "SET", "TIMEOUT", "1")
+        try:
+            places = run(places_in(old, None))
+        finally:
+            server.ask("FT.CONFIG", "SET", "TIMEOUT", "500")
+            client.delete(*keys)
+    assert places == {(key, "") for key in keys}
+
+
+class OfSomebody(RedisSaver):
+    """A saver that inherits how theirs are to be read."""
+
+
+def test_a_class_of_somebody(server: ValkeyServer, tmp_path: Path) -> None:
+    with OfSomebody.from_conn_string(server.url) as old:
+        old.setup()
+        assert type(old) is OfSomebody
+        assert migrate(old, f"sqlite:///{tmp_path}/new.db").ok
+    check(f"sqlite:///{tmp_path}/new.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "theirs"),
+    [
+        ("valkey://valkey:6379/0", "redis://valkey:6379/0"),
+        ("redis://valkey", "redis://valkey"),
+        ("valkeys://u:valkey@h", "rediss://u:valkey@h"),
+        ("unix:///run/valkey.sock", "unix:///run/valkey.sock"),
+    ],
+)
+def test_only_the_scheme_of_a_url_is_changed(url: str, theirs: str) -> None:
+    assert _as_redis(url) == theirs
 
 
 def test_the_command(server: ValkeyServer, tmp_path: Path) -> None:

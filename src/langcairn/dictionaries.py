@@ -118,8 +118,10 @@ def load(format: ChunkFormat) -> Operation[None]:
     What is damaged is noted in ``format.damaged``: what needs it can't be read, the rest can.
     """
     for _ in range(_ATTEMPTS):
+        # Before they are listed: what another thread stores meanwhile isn't gone.
+        known = set(format.stored)
         ids: list[ChunkId] = yield FindOldChunks(RESERVED, _EVER)
-        for id in format.stored.keys() - set(ids):
+        for id in known.difference(ids):
             _forget(format, id)
         new = [id for id in ids if id not in format.stored][: 2 * MOST]
         damaged: dict[ChunkId, str] = {}

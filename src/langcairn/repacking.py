@@ -134,7 +134,8 @@ def retire(
         StoreUnavailable: Others are retiring dictionaries, too.
     """
     yield from load(format)
-    there = [one for one in format.stored.values() if one.name == name]
+    # A copy, made in one step: another thread may add one.
+    there = [one for one in list(format.stored.values()) if one.name == name]
     if not there:
         raise InvalidInput(f"there is no dictionary {name!r:.40} in this store")
     for dictionary in there:
@@ -168,7 +169,7 @@ def _withdraw(format: ChunkFormat, dictionary: Dictionary) -> Operation[None]:
     """Put the form that only chunks can open in the place of a dictionary."""
     yield from put_away(format, dictionary.retired())
     for _ in range(_ATTEMPTS):
-        ids = [id for id, one in format.stored.items() if one == dictionary]
+        ids = [id for id, one in list(format.stored.items()) if one == dictionary]
         epoch: int | None = yield Remove(RESERVED, ())
         if epoch is None or (yield Sweep(RESERVED, epoch, ids)):
             yield from load(format)  # which gives it up

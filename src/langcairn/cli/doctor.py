@@ -16,7 +16,15 @@ from langcairn.cli.escaping import escaped, without_passwords
 from langcairn.cli.failing import FOUND_SOMETHING
 from langcairn.cli.findings import Level, ok, problem, warning
 from langcairn.cli.printing import size
-from langcairn.cli.session import LOCAL, OFFICIAL_KEYS, check_exists, official_keys_instead
+from langcairn.cli.session import (
+    LACKS_OBJECTS,
+    LOCAL,
+    OFFICIAL_KEYS,
+    SAY_OBJECTS,
+    check_exists,
+    lacks_objects,
+    official_keys_instead,
+)
 from langcairn.cli.urls import path_of, scheme_of
 from langcairn.errors import CairnError, InvalidInput, StoreError
 from langcairn.opening import open_store
@@ -136,6 +144,8 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
     yield ok("schema", "the layout is one that this langcairn knows")
     if official_keys_instead(session.url, session.options, store):
         yield warning("contents", OFFICIAL_KEYS, session.takeover)
+    if lacks_objects(store):
+        yield problem("contents", LACKS_OBJECTS, SAY_OBJECTS)
     yield _latency(store)
     stats = store.stats()
     room = stats.used_ratio

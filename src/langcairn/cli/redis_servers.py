@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from langcairn.backends.redis import links
 from langcairn.backends.redis.commands import Command
@@ -43,7 +44,7 @@ def connected(url: str, options: dict[str, Any]) -> Iterator[tuple[Link, Setting
     try:
         with closing(links.connect(settings)) as link:
             yield link, settings
-    except (RedisConnectionError, OSError) as error:
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise StoreUnavailable(f"{settings.server} can't be reached: {error}") from error
 
 

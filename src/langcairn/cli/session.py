@@ -29,6 +29,13 @@ REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 OFFICIAL_KEYS = "the store is empty, but its database has keys of langgraph-checkpoint-redis"
 """What to say where `official_keys_instead`."""
+LACKS_OBJECTS = "content of this store was moved to object storage"
+"""What to say where `lacks_objects`."""
+SAY_OBJECTS = (
+    "Say where that is with --objects URL or LANGCAIRN_OBJECTS; of what migrate reads, with "
+    "--source-option objects=URL."
+)
+"""What to do then."""
 PATIENCE = 3.0
 """How long to wait for a server [s]."""
 _FOREIGN = ("was made by langgraph-checkpoint", "was made by LangGraphGo",
@@ -90,6 +97,7 @@ class Session:
         scheme_of(url)
         if must_exist:
             check_exists(url, options)
+        is_there = must_exist or _is_there(url)
         self.import_modules()
         if scheme_of(url) not in LOCAL:
             # Whoever types a wrong address shouldn't wait as long as a service does for its server.
@@ -99,10 +107,10 @@ class Session:
             options["serde"] = InspectingSerializer()
         store = open_store(url, **options)
         try:
-            if must_exist:
+            if is_there:
                 _check_objects(store)
-                if official_keys_instead(url, options, store):
-                    self.out.note(f"{OFFICIAL_KEYS}. {_takeover(without_passwords(url))}")
+            if must_exist and official_keys_instead(url, options, store):
+                self.out.note(f"{OFFICIAL_KEYS}. {_takeover(without_passwords(url))}")
         except BaseException:
             store.close()
             raise
@@ -217,15 +225,20 @@ def check_exists(url: str, options: Mapping[str, Any]) -> None:
         )
 
 
-def _check_objects(store: CheckpointStore) -> None:
-    """Refuse a store whose content is in object storage, if it isn't said where.
+def _is_there(url: str) -> bool:
+    """Tell whether the file or directory of a store is there; of servers only they know."""
+    path = path_of(url)
+    return path is None or path.exists()
 
-    What was moved would pass for damaged, and be dropped by a repair.
-    """
+
+def _check_objects(store: CheckpointStore) -> None:
+    """Refuse a store whose moved content would pass for damaged, and be dropped by a repair."""
+    if lacks_objects(store):
+        raise StoreMisconfigured(f"{LACKS_OBJECTS}. {SAY_OBJECTS}")
+
+
+def lacks_objects(store: CheckpointStore) -> bool:
+    """Tell whether content of a store is in object storage, and it wasn't said where."""
     from langcairn.objects.naming import RESERVED  # noqa: PLC0415 -- as above
 
-    if store.tiered() is None and RESERVED in store.executions(after=RESERVED[:-1], limit=1):
-        raise StoreMisconfigured(
-            "content of this store was moved to object storage: say where that is with "
-            "--objects URL or LANGCAIRN_OBJECTS"
-        )
+    return store.tiered() is None and RESERVED in store.executions(after=RESERVED[:-1], limit=1)

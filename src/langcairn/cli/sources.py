@@ -158,7 +158,7 @@ def _redis_saver(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
     more = import_module("redisvl.exceptions")
     place = without_passwords(url)
     try:
-        with module.RedisSaver.from_conn_string(url.replace("valkey", "redis", 1)) as saver:
+        with module.RedisSaver.from_conn_string(_as_redis(url)) as saver:
             saver.setup()  # finds its indexes
             yield saver
     except (errors.ConnectionError, errors.TimeoutError) as error:
@@ -168,3 +168,9 @@ def _redis_saver(url: str) -> Iterator[BaseCheckpointSaver[Any]]:
             f"{place} can't be read by langgraph-checkpoint-redis, which needs the modules search "
             f"and JSON in the server: {error}"
         ) from error
+
+
+def _as_redis(url: str) -> str:
+    """Return a URL with the scheme by which redis-py knows it; the host may be called valkey."""
+    scheme, rest = url.split(":", 1)
+    return f"{scheme.replace('valkey', 'redis')}:{rest}"

@@ -25,8 +25,8 @@ _PAGE = 16  # [checkpoints held at a time; each is a whole state]
 
 
 def is_redis(saver: object) -> bool:
-    """Tell whether a saver is one of langgraph-checkpoint-redis."""
-    return type(saver).__module__.startswith("langgraph.checkpoint.redis")
+    """Tell whether a saver is one of langgraph-checkpoint-redis, or a class of somebody's of it."""
+    return any(one.__module__.startswith("langgraph.checkpoint.redis") for one in type(saver).mro())
 
 
 def places_in(saver: Saver, threads: Iterable[str] | None) -> Steps[set[tuple[str, str]]]:
@@ -95,6 +95,8 @@ def _names(saver: Saver, thread: str | None) -> Steps[set[tuple[str, str, str]]]
         return_fields=["thread_id", "checkpoint_ns", "checkpoint_id"],
         sort_by=("checkpoint_id", "DESC"),
     )
+    # As long as it takes: after half a second the server would pass what it has found for all.
+    query.timeout(0)
     rows: list[dict[str, str]] = yield Look(saver, query)
     return {
         (

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from langcairn.errors import InvalidInput
+from langcairn.errors import InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -63,7 +63,7 @@ class Use(NamedTuple):
 class Look(NamedTuple):
     """A query of redisvl to the index of checkpoints that langgraph-checkpoint-redis has.
 
-    The answer is all that it finds, as dicts.
+    The answer is all that it finds, as dicts. Raises `StoreUnavailable` while an index is made.
     """
 
     saver: BaseCheckpointSaver[Any]
@@ -214,6 +214,8 @@ def _look(look: Look) -> list[dict[str, str]]:
     saver: Any = look.saver
     if _is_async(saver):
         raise _only_coroutines(saver)
+    for index in (saver.checkpoints_index, saver.checkpoint_writes_index):
+        _check_made(index.info())
     pages = saver.checkpoints_index.paginate(look.query, _FOUND)
     return [row for page in pages for row in page]
 
@@ -222,12 +224,23 @@ async def _alook(look: Look) -> list[dict[str, str]]:
     saver: Any = look.saver
     if not _is_async(saver):
         return await asyncio.to_thread(_look, look)
+    for index in (saver.checkpoints_index, saver.checkpoint_writes_index):
+        _check_made(await index.info())
     pages = saver.checkpoints_index.paginate(look.query, _FOUND)
     return [row async for page in pages for row in page]
 
 
+def _check_made(index: dict[str, Any]) -> None:
+    """Refuse an index that a server makes anew in the background: it finds only a part as yet."""
+    if int(index["indexing"]):
+        raise StoreUnavailable(
+            f"the server is still making its index {index['index_name']!r}, without which not all "
+            "checkpoints are found; try again in a while"
+        )
+
+
 def _is_async(saver: Any) -> bool:
-    return type(saver).__name__.startswith("Async")
+    return any(one.__name__.startswith("Async") for one in type(saver).mro())
 
 
 def _tuples(rows: Any) -> list[tuple[Any, ...]]:
