@@ -85,7 +85,7 @@ class ThreadedBackend(Backend):
         """Let nobody begin, until `_resume`: the process is about to fork."""
 
     def _resume(self) -> None:
-        """Go on in the parent, after a fork."""
+        """Go on in the parent, after a fork, or after `_pause` was interrupted."""
 
     @abstractmethod
     def _abandon(self) -> None:
@@ -173,8 +173,6 @@ class ThreadedBackend(Backend):
 
 
 _backends: weakref.WeakSet[ThreadedBackend] = weakref.WeakSet()
-
-
 _forking = threading.Lock()
 _paused: list[ThreadedBackend] = []
 
@@ -182,8 +180,8 @@ _paused: list[ThreadedBackend] = []
 def _before_fork() -> None:
     _forking.acquire()
     for backend in list(_backends):
+        _paused.append(backend)  # first: an interrupt must not leave it paused for ever
         backend._pause()  # noqa: SLF001 -- of this module
-        _paused.append(backend)
 
 
 def _after_fork_in_parent() -> None:

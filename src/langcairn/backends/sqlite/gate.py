@@ -10,18 +10,21 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """Counts the threads that use SQLite, and keeps them out while it is shut."""
+    """Knows the threads that use SQLite, and keeps them out while it is shut."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._inside = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        # Not their number: a thread that is interrupted between here and its work is only wrong
+        # until it comes again.
+        self._inside: set[int] = set()
         self._is_shut = False
 
     def __enter__(self) -> None:
-        with self._changed:
+        with self._lock:
             while self._is_shut:
                 self._changed.wait()
-            self._inside += 1
+            self._inside.add(threading.get_ident())
 
     def __exit__(
         self,
@@ -29,9 +32,10 @@ class Gate:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
+        with self._lock:
+            self._inside.discard(threading.get_ident())
+            if self._is_shut:
+                self._changed.notify_all()
 
     def shut(self, patience: float) -> bool:
         """Let nobody in, and wait until nobody is.
@@ -42,12 +46,13 @@ class Gate:
         Returns:
             Whether everybody has left. It is shut in any case.
         """
-        self._changed.acquire()
+        self._lock.acquire()
         self._is_shut = True  # the lock alone is free while this waits
         return self._changed.wait_for(lambda: not self._inside, patience)
 
     def open(self) -> None:
-        """Let threads in again."""
-        self._is_shut = False
-        self._changed.notify_all()
-        self._changed.release()
+        """Let threads in again, if it is shut."""
+        if self._is_shut:
+            self._is_shut = False
+            self._changed.notify_all()
+            self._lock.release()
