@@ -456,6 +456,19 @@ class TestThreads:
                 backend.execute(request)
 
 
+    def test_closing_within_a_commit_is_refused(
+        self, backend: FileBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a signal handler might attempt it; waiting for the commit would be for ever."""
+        put(backend, row("0"))
+        monkeypatch.setattr(os, "fdatasync", lambda _: backend.close())
+        with pytest.raises(StoreUnavailable, match="of the same thread"):
+            put(backend, row("1"))
+        monkeypatch.undo()
+        put(backend, row("2"))
+        assert "2" in ids(find(backend, "e"))
+
+
 class TestAllExecutions:
     @pytest.fixture
     def many(self, backend: FileBackend) -> FileBackend:

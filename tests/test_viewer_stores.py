@@ -111,11 +111,21 @@ async def test_damaged_checkpoint_among_others(tmp_path: Path) -> None:
         assert done == 2
     async with open_store(f"sqlite:///{path}") as store, viewing(store) as client:
         page = await client.page("/thread?id=t")
-        assert "This checkpoint is damaged" in page.text
+        assert "What is stored is damaged" in page.text
         assert page.classes.count("step") == 3
         assert "damaged" in (await client.page("/thread?id=t&at=2")).text
         assert "111" in (await client.page("/thread?id=t&at=1")).text
         assert "damaged" in (await client.page("/compare?id=t&b=0:3&a=0:1", 500)).text
+
+
+async def test_an_encrypted_checkpoint_without_its_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    async with open_store(url, encryption=b"k" * 32) as store:
+        await store.asave(Checkpoint(execution_id="t", id="1", state={"text": "x" * 999}))
+    async with open_store(url) as store, viewing(store) as client:
+        page = await client.page("/thread?id=t")
+        assert "This can't be decrypted" in page.text
+        assert "--encryption env:NAME" in page.text
 
 
 class Rude(BaseModel):

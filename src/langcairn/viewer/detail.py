@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langgraph.types import Interrupt
 
@@ -16,6 +16,7 @@ from langcairn.viewer.difference import Difference
 from langcairn.viewer.members import is_conversation, is_internal, members_of
 from langcairn.viewer.rendering import Renderer
 from langcairn.viewer.timeline import ERROR, INTERRUPT, RESUME
+from langcairn.viewer.viewing import explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,13 +67,21 @@ class Task:
         return bool(self.errors)
 
 
+class Failure(NamedTuple):
+    """Why a checkpoint can't be read, in the words of `explain`."""
+
+    title: str
+    message: str
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True)
 class Detail:
     """A checkpoint, loaded and rendered.
 
     Attributes:
-        loaded: The checkpoint; None: it is damaged.
-        damage: What is wrong with it; None: nothing.
+        loaded: The checkpoint; None: it can't be read.
+        failure: Why it can't be shown; None: it can.
         tab: What of it is shown.
         channels: Its state.
         rebuilt: Channels whose values LangGraph rebuilds from earlier writes.
@@ -82,7 +91,7 @@ class Detail:
     """
 
     loaded: Loaded | None
-    damage: str | None
+    failure: Failure | None
     tab: str
     channels: Sequence[Channel] = ()
     rebuilt: Sequence[str] = ()
@@ -120,7 +129,8 @@ async def build(viewer: Viewer, execution_id: str, key: Key, tab: str) -> Detail
     try:
         loaded = await load(viewer, execution_id, key)
     except CorruptData as error:
-        return Detail(None, str(error), tab)
+        _, title, remedy = explain(error)
+        return Detail(None, Failure(title, str(error), remedy), tab)
     place = {"id": execution_id, "ns": key[0], "at": key[1]}
     nodes = await viewer.store.arun(find_nodes(loaded)) if loaded.writes else {}
     tasks = _tasks(loaded, place, nodes)

@@ -21,6 +21,7 @@ from langcairn.errors import (
     CheckpointNotFound,
     Conflict,
     CorruptData,
+    DecryptionFailed,
     InvalidInput,
     StoreClosed,
     StoreFull,
@@ -176,6 +177,13 @@ _EXPLAINED: list[tuple[type[CairnError], int, str, str]] = [
         403,
         "That is not allowed",
         "The policy of this store's guard decides that, not the viewer.",
+    ),
+    (
+        DecryptionFailed,
+        500,
+        "This can't be decrypted",
+        "Start the viewer with the store's key, `--encryption env:NAME`. If it has that, what is "
+        "stored is damaged: `langcairn verify` says what else is.",
     ),
     (
         CorruptData,

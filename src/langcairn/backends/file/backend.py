@@ -188,6 +188,11 @@ class _CommitsByExecution(GroupCommit["Request", object]):
         # request of its is the first. Each execution has an fsync of its own anyway.
         return [self._queue_of(one).submit_all([one])[0] for one in requests]
 
+    @override
+    def refuse_within_batch(self) -> None:
+        for queue in self._queues:
+            queue.refuse_within_batch()
+
     @property
     @override
     def waiting(self) -> int:
