@@ -455,7 +455,6 @@ class TestThreads:
             with pytest.raises(StoreClosed):
                 backend.execute(request)
 
-
     def test_closing_within_a_commit_is_refused(
         self, backend: FileBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
