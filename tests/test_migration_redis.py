@@ -45,9 +45,20 @@ def server() -> Iterator[ValkeyServer]:
             (MODULES / name).chmod(0o755)  # as servers want it, and wheels don't keep it
             server.ask("MODULE", "LOAD", str(MODULES / name))
         with RedisSaver.from_conn_string(server.url) as saver:
-            saver.setup()
+            set_up(saver)
             converse(saver)
         yield server
+
+
+def set_up(saver: Any) -> None:
+    """Make a saver's indexes, and wait until the server has looked through all its keys for them."""
+    saver.setup()
+    for _ in range(600):
+        indexes = (saver.checkpoints_index, saver.checkpoint_writes_index)
+        if not any(int(index.info()["indexing"]) for index in indexes):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server makes its index for ever")
 
 
 def converse(saver: Any) -> None:
@@ -100,7 +111,7 @@ def no_ids(writes: list[Any]) -> list[Any]:
 
 def test_every_checkpoint_and_write_is_taken_over(server: ValkeyServer, tmp_path: Path) -> None:
     with RedisSaver.from_conn_string(server.url) as old:
-        old.setup()
+        set_up(old)
         report = migrate(old, f"sqlite:///{tmp_path}/new.db")
         again = migrate(old, f"sqlite:///{tmp_path}/new.db", executions=["waiting"])
     assert report.ok, report.findings
@@ -123,7 +134,7 @@ def test_a_saver_that_keeps_the_newest_only(server: ValkeyServer, tmp_path: Path
     with ShallowRedisSaver.from_conn_string(
         server.url, checkpoint_prefix="newest", checkpoint_write_prefix="newest_write"
     ) as old:
-        old.setup()
+        set_up(old)
         converse(old)
         report = migrate(old, f"sqlite:///{tmp_path}/new.db")
         assert report.ok, report.findings
@@ -170,7 +181,7 @@ def test_a_server_that_cuts_searches_short(server: ValkeyServer) -> None:
     with RedisSaver.from_conn_string(
         server.url, checkpoint_prefix="many", checkpoint_write_prefix="many_write"
     ) as old:
-        old.setup()
+        set_up(old)
         client = old._redis
         keys = [f"many:{number:05}" for number in range(5000)]
         for key in keys:
@@ -191,7 +202,7 @@ class OfSomebody(RedisSaver):
 
 def test_a_class_of_somebody(server: ValkeyServer, tmp_path: Path) -> None:
     with OfSomebody.from_conn_string(server.url) as old:
-        old.setup()
+        set_up(old)
         assert type(old) is OfSomebody
         assert migrate(old, f"sqlite:///{tmp_path}/new.db").ok
     check(f"sqlite:///{tmp_path}/new.db")
