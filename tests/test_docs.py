@@ -71,7 +71,7 @@ def test_python_of_the_page_on_object_storage(tmp_path: Path) -> None:
 
 def test_python_of_the_page_on_retention(tmp_path: Path) -> None:
     planned, named, removed, *reports = run_python("docs/retention.md", tmp_path).splitlines()
-    assert planned.startswith("1 executions: of 1, 150 checkpoints")
+    assert planned.startswith("looked at 1 executions; 150 checkpoints")
     assert "would go" in planned
     assert named == "[('', '0149'), ('', '0148')]"
     assert removed == "150 True"

@@ -413,3 +413,20 @@ async def test_slow_operations_of_tasks(caplog: pytest.LogCaptureFixture) -> Non
     store = open_store("memory:", slow_operation=0)
     await store.asave(Checkpoint(id="c", execution_id="e", state={}))
     assert [record.__dict__["execution_id"] for record in caplog.records] == ["e"]
+
+
+def test_no_operation_has_a_private_name() -> None:
+    store = open_store("memory:")
+    registry = CollectorRegistry()
+    instrument(store, registry)
+    with store.lease("e"):
+        store.save(Checkpoint(id="c", execution_id="e", state={}))
+    with store.transaction() as tx:
+        tx.save(Checkpoint(id="d", execution_id="e", state={}))
+    named = {
+        sample.labels["operation"]
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "langcairn_operations_total"
+    }
+    assert named == {"acquire_lease", "put", "transaction", "release_lease"}

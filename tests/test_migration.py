@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sqlite3
+import sys
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
@@ -486,3 +488,37 @@ class TestLangGraphGo:
     def test_other_urls(self) -> None:
         with pytest.raises(InvalidInput, match="its file store keeps nothing"):
             LangGraphGo("file:///x")
+
+
+def test_types_that_the_source_gives_as_plain_data_are_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shop_types.py").write_text(
+        "from dataclasses import dataclass\nfrom pydantic import BaseModel\n\n"
+        "@dataclass\nclass Order:\n    id: int\n\nclass Customer(BaseModel):\n    name: str\n"
+    )
+    source = InMemorySaver()
+    with monkeypatch.context() as there:
+        there.syspath_prepend(tmp_path)
+        types = importlib.import_module("shop_types")
+        for thread, value in (
+            ("order", [types.Order(1)]),
+            ("customer", {"deep": types.Customer(name="Ada")}),
+            ("plain", [HumanMessage("hi", id="1")]),
+        ):
+            put(source, 1, {"a": value}, thread=thread)
+        with open_store("memory:") as target:
+            assert migrate(source, target).ok
+    monkeypatch.delitem(sys.modules, "shop_types")
+    importlib.invalidate_caches()
+
+    serde = source.serde
+    with open_store("memory:") as target:
+        moved: list[str] = []
+        report = migrate(source, target, on_moved=moved.append)
+    found = {finding.execution_id: finding.what for finding in report.findings}
+    assert sorted(found) == ["customer", "order"]
+    assert "shop_types.Order" in found["order"]
+    assert "shop_types.Customer" in found["customer"]
+    assert moved == ["plain"]
+    assert source.serde is serde

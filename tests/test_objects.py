@@ -26,6 +26,7 @@ from langcairn import (
     backup,
     generate_key,
     open_store,
+    repair,
     restore,
     verify,
 )
@@ -790,3 +791,16 @@ def test_backups_and_checks_see_what_was_moved(place: Place, store: CheckpointSt
     place.packs()[0].unlink()
     (finding,) = {one.execution_id for one in verify(place.open()).findings}
     assert finding in ("a", "b")
+
+
+def test_repair_without_objects_drops_nothing(
+    place: Place, store: CheckpointStore, tmp_path: Path
+) -> None:
+    said = text()
+    save(store, "c1", {"said": said})
+    store.move_to_objects()
+    with open_store(f"sqlite:///{tmp_path}/agent.db") as without:
+        assert "objects=" in verify(without).findings[0].what
+        with pytest.raises(StoreMisconfigured, match="objects="):
+            repair(without, tmp_path / "before.cairn")
+    assert load(place, "c1") == {"said": said}

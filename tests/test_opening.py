@@ -51,7 +51,8 @@ def test_options_in_the_url(tmp_path: Path) -> None:
     "url",
     [
         "", "agent.db", "sqlite:", "sqlite://", "sqlite:///", "sqlite://host/x.db", "memory:x",
-        "memory://x", "mysql://x", "file:", "file://host/x", "sqlite:///x.db#y",
+        "memory://x", "mysql://x", "postgresql+psycopg://x@y/z", "sqlite+aiosqlite:///x.db",
+        "file:", "file://host/x", "sqlite:///x.db#y",
         "memory:?no_such_option=1", "sqlite:///x.db?synchronous=SOMETIMES", None, 7,
     ],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def open_store(url: str, **options: Any) -> CheckpointStore:
             raise InvalidInput(f"{_shown(url)!r}: write # in a path as %23")
         options = {**_options(parts.query), **options}
     try:
-        match parts.scheme.split("+")[0]:
+        match _kind(parts.scheme):
             case "memory" if not parts.netloc and not path:
                 return MemoryCheckpointStore(**options)
             case "sqlite" if not parts.netloc and len(path) > 1:
@@ -61,6 +61,11 @@ def open_store(url: str, **options: Any) -> CheckpointStore:
     except TypeError as error:
         raise InvalidInput(f"{parts.scheme} stores: {error}") from error
     raise InvalidInput(f"no store has the URL {_shown(url)!r}; use {_FORMS}")
+
+
+def _kind(scheme: str) -> str:
+    """Return the kind of store; a driver, as in SQLAlchemy's ``postgresql+psycopg``, is none."""
+    return scheme.partition("+")[0] if scheme.startswith(("redis", "valkey")) else scheme
 
 
 def _shown(url: str) -> str:

@@ -160,9 +160,9 @@ class MaintenanceReport:
         """Return it as a line of text."""
         what = "would go" if self.dry_run else "went"
         text = (
-            f"{self.executions} executions: of {self.changed}, {self.checkpoints} checkpoints, "
-            f"{self.writes} pending writes and {self.chunks} chunks {what} ({self.bytes} bytes), "
-            f"{self.cleared} executions whole"
+            f"looked at {self.executions} executions; {self.checkpoints} checkpoints, "
+            f"{self.writes} pending writes and {self.chunks} chunks of {self.changed} of them "
+            f"{what} ({self.bytes} bytes), {self.cleared} executions whole"
         )
         if self.leased:
             text += f"; {len(self.leased)} have a lease"

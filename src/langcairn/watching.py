@@ -37,8 +37,17 @@ _NAMES = {
     "move_one": "move_to_objects",
     "find_executions": "executions",
     "retire": "retire_dictionary",
+    "rotate": "rotate_keys",
+    "gather_samples": "train_dictionary",
+    "keep": "train_dictionary",
+    "find_forks": "forks",
+    "_commit": "transaction",
+    "_acquisition": "acquire_lease",
+    "_renewal": "renew_lease",
+    "_giving_back": "release_lease",
+    "_tidy": "prune",
 }
-"""How operations are called in LangGraph's words; any other has the name of its generator."""
+"""How operations are called in LangGraph's and the store's words; any other as its generator is."""
 
 
 def name_of(operation: Operation[Any]) -> str:

@@ -38,6 +38,8 @@ T = TypeVar("T")
 ID_LENGTH = 22  # [characters]
 # How an encrypted chunk begins: with what is no kind.
 ENVELOPE = b"\xce"
+# How a pointer into object storage begins: see `langcairn.objects.packs`.
+_POINTER = b"\xcf"
 _HASH_BYTES = 16
 _RAW, _ZSTD, _WITH_DICTIONARY = 0, 1, 2
 _BODY_AT = 2
@@ -301,7 +303,7 @@ class ChunkFormat:
         if sealed.startswith(ENVELOPE):
             raise encrypted(f"chunk {id}")
         if len(sealed) < _BODY_AT or (kind := _KINDS.get(sealed[0])) is None:
-            raise _headless(id)
+            raise _headless(id, sealed)
         packing, body = sealed[1], memoryview(sealed)[_BODY_AT:]
         if packing == _RAW:
             return Payload(kind, bytes(body))
@@ -309,7 +311,7 @@ class ChunkFormat:
             return Payload(kind, _decompress(id, body, _decompressors.get()))
         if packing == _WITH_DICTIONARY:
             return Payload(kind, self._with_dictionary(id, sealed))
-        raise _headless(id)
+        raise _headless(id, sealed)
 
     def _with_dictionary(self, id: ChunkId, sealed: bytes) -> bytes:
         key = sealed[_BODY_AT:_FRAME_AT]
@@ -347,7 +349,12 @@ def encrypted(what: str) -> DecryptionFailed:
     return DecryptionFailed(f"{what} is encrypted: open the store with its key (encryption=…)")
 
 
-def _headless(id: ChunkId) -> CorruptData:
+def _headless(id: ChunkId, sealed: bytes) -> CorruptData:
+    if sealed.startswith(_POINTER):
+        return CorruptData(
+            f"chunk {id} was moved to object storage: open the store with objects=…; or it was "
+            "damaged"
+        )
     return CorruptData(f"chunk {id} has no valid header; it was damaged or not written by us")
 
 

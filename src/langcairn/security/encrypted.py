@@ -99,7 +99,11 @@ class EncryptedBackend(StandingBefore):
         content = self._decrypted(row.execution_id, _envelope(row.state), _place(row), what)
         state, metadata, graph = ormsgpack.unpackb(content)
         if orjson.loads(row.metadata) != orjson.loads(self._shown(metadata)):
-            raise DecryptionFailed(f"the metadata of {what} is not what was stored with it")
+            raise DecryptionFailed(
+                f"the metadata of {what} is not what was stored with it: it was changed, or the "
+                "store was opened with another encrypt_metadata or readable_metadata than it was "
+                "written with"
+            )
         return row._replace(state=state, metadata=metadata, graph=graph)
 
     def _shown(self, metadata: bytes) -> bytes:

@@ -150,7 +150,10 @@ def _text(source: str) -> tuple[str, str]:
             return Path(name).read_text(), f"the file {name}"
         except (OSError, UnicodeDecodeError) as error:
             raise StoreMisconfigured(f"the key file {name} can't be read: {error}") from error
-    raise InvalidInput("keys come from 'env:NAME', 'file:PATH', bytes or a function")
+    raise InvalidInput(
+        "keys come from 'env:NAME', 'file:PATH', bytes or a function; what generate_key() returns "
+        "is text to keep there"
+    )
 
 
 def _parsed(text: str, what: str) -> list[bytes]:

@@ -18,6 +18,7 @@ from langcairn.transfer.backups import chosen_executions
 from langcairn.transfer.copying import copy_execution
 from langcairn.transfer.encoding import FromRecords, FromSaver, FromStore, into_saver, into_store
 from langcairn.transfer.langgraphgo import LangGraphGo
+from langcairn.transfer.lost_types import WatchingSerializer, watched
 from langcairn.transfer.placing import learn_dictionaries
 from langcairn.transfer.reading import count_executions, next_executions
 from langcairn.transfer.reports import Counts, Finding, Meter
@@ -113,6 +114,8 @@ def migration_steps(
         job = _Job(origin, _side(target, opened), chosen, on_moved)
         if job.source is job.target:
             raise InvalidInput("source and target are the same store")
+        if isinstance(job.source, BaseCheckpointSaver):
+            job.source = watched(job.source)
         yield from job.do(progress)
         return job.report
     finally:
@@ -204,6 +207,7 @@ class _Job:
         before = len(report.findings)
         try:
             size = yield from self._move(part)
+            self._note_lost_types(part.execution_id)
             yield from self._count(part.execution_id, size)
         except (StoreError, StoreClosed):
             raise
@@ -214,6 +218,20 @@ class _Job:
         report.executions += 1
         if len(report.findings) == before and self.on_moved is not None:
             self.on_moved(part.execution_id)
+
+    def _note_lost_types(self, execution_id: str) -> None:
+        """Report what the source gave as plain data because it couldn't rebuild it."""
+        serde = getattr(self.source, "serde", None)
+        if isinstance(serde, WatchingSerializer) and serde.lost:
+            what = (
+                f"values of {', '.join(sorted(serde.lost))} couldn't be rebuilt here and were "
+                "moved as plain data: delete the thread in the target, and migrate it again where "
+                "these can be imported and are allowed"
+            )
+            self.report.findings.append(
+                Finding(execution_id, None, None, what, "their types", repairable=False)
+            )
+            serde.lost.clear()
 
     def _move(self, part: _Part) -> Steps[int | None]:
         """Move one execution. Returns the bytes that were read; None if they weren't counted."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langcairn.backends.base import Commit, Remove
-from langcairn.errors import CorruptData, StaleEpoch, StoreUnavailable
+from langcairn.errors import CorruptData, StaleEpoch, StoreMisconfigured, StoreUnavailable
+from langcairn.executions import Wanted, find_executions
 from langcairn.maintenance import sweep
+from langcairn.objects.naming import RESERVED
 from langcairn.transfer.backups import BackupReport, backup_steps
 from langcairn.transfer.references import unharmed
 from langcairn.transfer.reports import Counts
@@ -57,6 +59,8 @@ def repair(
 
     Raises:
         InvalidInput: An argument can't be used as it is.
+        StoreMisconfigured: Content of the store was moved to object storage, and the store was
+            opened without ``objects=``.
         StoreError: The backup can't be written, or the store can't be reached.
     """
     return run(_repair(store, backup_path, executions, progress))
@@ -84,10 +88,23 @@ def _repair(
     report.findings = verified.findings
     damaged = sorted({finding.execution_id for finding in verified.findings if finding.repairable})
     if damaged:
+        yield from _refuse_without_objects(store)
         report.backup = yield from backup_steps(store, backup_path, None, None, progress)
     for execution_id in damaged:
         yield from _repair_execution(store, execution_id, report)
     return report
+
+
+def _refuse_without_objects(store: CheckpointStore) -> Steps[None]:
+    """Refuse a store whose moved content would pass for lost."""
+    if store.tiered() is not None:
+        return
+    found = yield from on(store, find_executions(Wanted(), RESERVED[:-1], 1))
+    if RESERVED in found:
+        raise StoreMisconfigured(
+            "content of this store was moved to object storage, which isn't damage: open the store "
+            "with objects=… to repair it"
+        )
 
 
 def _repair_execution(
