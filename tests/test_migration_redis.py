@@ -51,7 +51,7 @@ def server() -> Iterator[ValkeyServer]:
 
 
 def set_up(saver: Any) -> None:
-    """Make a saver's indexes, and wait until the server has looked through all its keys for them."""
+    """Make the indexes of a saver, and wait until all keys of the server are in them."""
     saver.setup()
     for _ in range(600):
         indexes = (saver.checkpoints_index, saver.checkpoint_writes_index)
