@@ -253,7 +253,8 @@ def save(first, last):
 
 def program(text: str, directory: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", _PROGRAM + text],
+        # Python 3.13 warns of what it is left to the end of the process to close.
+        [sys.executable, "-W", "error", "-W", "ignore:unclosed database", "-c", _PROGRAM + text],
         cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import operator
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, ToolMessage
@@ -109,6 +110,8 @@ def rich_values(stage: Stage) -> Iterator[object]:
         }
 
     def second(state: Rich) -> Rich:
+        # LangGraph stores what the first node wrote in another thread, which mustn't see this yet.
+        time.sleep(0.02)
         state["plan"].steps.append("b")
         state["nested"]["a"].append(True)
         return {**state, "colours": {Colour.GREEN}, "n": 1}
