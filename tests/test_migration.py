@@ -345,6 +345,60 @@ class TestLive:
             assert graph_on(dual).invoke(Command(resume=1), config)["messages"]
             assert facts(new) == facts(old)
 
+    @pytest.mark.parametrize("writes", [[("n", 5)], [("__resume__", 1), ("n", 5), ("m", [6])]])
+    def test_a_write_that_was_moved_and_comes_again(self, writes: list[Any]) -> None:
+        """As whoever writes to both does when `migrate` has just read the first of them."""
+        old, new = InMemorySaver(), CheckpointSaver("memory:")
+        put(old, 1, {"n": 1})
+        config = config_of("thread", "", checkpoint_id(1))
+        old.put_writes(config, writes, "t")
+        assert migrate(old, new).ok
+        new.put_writes(config, writes, "t")
+        assert facts(new) == facts(old)
+
+    def test_writes_that_differ_are_those_of_the_source_afterwards(self) -> None:
+        old, new = InMemorySaver(), CheckpointSaver("memory:")
+        put(old, 1, {"n": 1})
+        put(old, 2, {"n": 2}, parent=1)
+        config = config_of("thread", "", checkpoint_id(1))
+        old.put_writes(config, [("n", 5)], "t")
+        assert migrate(old, new).ok
+        new.put_writes(config, [("a", 1), ("n", 5)], "t")  # numbered otherwise: stored twice
+        new.put_writes(config, [("n", 7)], "u")  # of nobody
+        assert facts(new) != facts(old)
+        report = migrate(old, new)
+        assert report.ok, report.findings
+        assert (report.checkpoints, report.skipped) == (1, 1)
+        assert facts(new) == facts(old)
+        new.close()
+
+    def test_a_write_that_comes_while_a_checkpoint_is_replaced_is_kept(self) -> None:
+        new = CheckpointSaver("memory:")
+        config = config_of("thread", "", checkpoint_id(1))
+
+        class Busy(InMemorySaver):
+            """Somebody writes to both savers just after it was listed for the first time."""
+
+            listed = False
+
+            def list(self, *args: Any, **options: Any) -> Any:
+                found = list(super().list(*args, **options))
+                if found and not self.listed:
+                    self.listed = True
+                    self.put_writes(config, [("n", 6)], "v")
+                    new.put_writes(config, [("n", 6)], "v")
+                yield from found
+
+        old = Busy()
+        put(old, 1, {"n": 1})
+        old.put_writes(config, [("n", 5)], "t")
+        put(new, 1, {"n": 1})  # without the write: a difference
+        report = migrate(old, new)
+        assert report.ok, report.findings
+        assert facts(new) == facts(old)
+        assert "6" in str(facts(new))
+        new.close()
+
     async def test_an_error_of_the_new_saver(self, caplog: pytest.LogCaptureFixture) -> None:
         old, store = InMemorySaver(), open_store("memory:")
         told: list[str] = []

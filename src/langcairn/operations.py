@@ -101,6 +101,7 @@ class CommitBuilder:
         self.encoder = Encoder(codec.serde, codec.format.namer(execution_id))
         self.checkpoints: list[CheckpointRow] = []
         self.writes: list[WriteRow] = []
+        self.removals: Sequence[tuple[str, str]] = ()
         self.values: dict[Place, Encoded] = {}
         self.heads: dict[str, Head] = {}
 
@@ -160,6 +161,7 @@ class CommitBuilder:
             chunks,
             self.checkpoints,
             self.writes,
+            self.removals,
             expected=expected,
             newest=newest,
             witnesses=() if self.cache.epoch is None else tuple(self.witnesses),
@@ -283,9 +285,15 @@ class Written(NamedTuple):
 
 
 def save_whole(
-    codec: Codec, drafts: Sequence[Draft], written: Sequence[Written]
+    codec: Codec, drafts: Sequence[Draft], written: Sequence[Written], *, instead: bool = False
 ) -> Operation[None]:
     """Save checkpoints of one execution with their pending writes, all or none.
+
+    Args:
+        codec: How to store values.
+        drafts: The checkpoints.
+        written: Their pending writes.
+        instead: Let them have no other pending writes than these.
 
     Raises:
         InvalidInput: A name can't be stored; nothing was.
@@ -294,6 +302,8 @@ def save_whole(
     execution_id = drafts[0].execution_id
     for _ in range(ATTEMPTS):
         builder = CommitBuilder(codec, execution_id)
+        if instead:
+            builder.removals = [(draft.namespace, draft.id) for draft in drafts]
         for draft in drafts:
             builder.add(draft)
         for (namespace, id), task_id, task_path, writes in written:

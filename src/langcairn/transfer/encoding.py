@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from langcairn.transfer.moving import MigrationReport
 
 
+_ATTEMPTS = 5  # as each is thwarted only by a pending write that came just then
+
+
 class Item(NamedTuple):
     """One checkpoint."""
 
@@ -50,6 +53,9 @@ class Items(Protocol):
 
     def next(self) -> Steps[list[Item]]:
         """Return the next ones; an empty list at the end."""
+
+    def again(self, item: Item) -> Steps[CheckpointTuple | None]:
+        """Return one of them as it is now; None if it was removed."""
 
 
 # Where checkpoints come from
@@ -79,6 +85,10 @@ class FromSaver:
             if not page:
                 return []
 
+    def again(self, item: Item) -> Steps[CheckpointTuple | None]:
+        """Return one of them as it is now; None if it was removed."""
+        return (yield from self._pages.again(item.draft.id))
+
     def _item(self, one: CheckpointTuple, following: CheckpointTuple | None) -> Item:
         parent = get_id(one.parent_config) or None
         pushed: Sequence[str] = ()
@@ -103,6 +113,13 @@ class FromStore:
         loaded, self._query = yield from on(self._store, page)
         return [Item(tuple_of(one, None), _draft(one)) for one in loaded]
 
+    def again(self, item: Item) -> Steps[CheckpointTuple | None]:
+        """Return one of them as it is now; None if it was removed."""
+        draft = item.draft
+        query = FindCheckpoints(draft.execution_id, draft.namespace, draft.id)
+        found = yield from on(self._store, operations.find(self._store.codec, query))
+        return tuple_of(found[0], None) if found else None
+
 
 class FromRecords:
     """Checkpoints that LangGraphGo wrote."""
@@ -117,6 +134,11 @@ class FromRecords:
         if page:
             self._after = page[-1].id
         return [_of_record(record) for record in page]
+
+    def again(self, item: Item) -> Steps[CheckpointTuple | None]:
+        """Return it as it was: nobody changes them any more."""
+        return item.tuple
+        yield  # makes it a generator
 
 
 def _of_record(record: Checkpoint) -> Item:
@@ -170,29 +192,63 @@ def into_store(
                 report.skipped += 1
                 report.compared += 1
             else:
-                new.append(item)
+                yield from _mend(items, item, store, reader, report)
         for item in (yield from _save(store, new, report)):
             yield from _compare(item, reader, report)
 
 
-def _save(store: CheckpointStore, items: list[Item], report: MigrationReport) -> Steps[list[Item]]:
+def _mend(
+    items: Items,
+    item: Item,
+    store: CheckpointStore,
+    reader: CheckpointSaver,
+    report: MigrationReport,
+) -> Steps[None]:
+    """Save a checkpoint instead of another form of it, which the store has.
+
+    Who writes to both meanwhile may have added a pending write to that one since the source was
+    read. So it is read again afterwards: what isn't in it then is written to the store later.
+    """
+    for _ in range(_ATTEMPTS):
+        if not (yield from _save(store, [item], report, instead=True)):
+            return
+        found = yield from items.again(item)
+        if found is None:
+            return
+        item = item._replace(tuple=found)
+        if (yield from _difference(item, reader)) is None:
+            break
+    yield from _compare(item, reader, report)
+
+
+def _save(
+    store: CheckpointStore, items: list[Item], report: MigrationReport, *, instead: bool = False
+) -> Steps[list[Item]]:
     """Save checkpoints in one commit, or each by itself if one of them can't be saved.
 
-    Returns those that were saved.
+    Args:
+        store: Where.
+        items: The checkpoints.
+        report: Where they are counted.
+        instead: Let them have no other pending writes than theirs.
+
+    Returns:
+        Those that were saved.
     """
     if not items:
         return []
     drafts = [item.draft for item in items]
     written = [one for item in items for one in writes_of(item.tuple)]
     try:
-        yield from on(store, operations.save_whole(store.codec, drafts, written))
+        save = operations.save_whole(store.codec, drafts, written, instead=instead)
+        yield from on(store, save)
     except InvalidInput as error:
         if len(items) == 1:
             report.findings.append(_finding(drafts[0], str(error)))
             return []
         saved = []
         for item in items:
-            saved += yield from _save(store, [item], report)
+            saved += yield from _save(store, [item], report, instead=instead)
         return saved
     report.checkpoints += len(items)
     report.writes += sum(len(one.writes) for one in written)

@@ -56,6 +56,10 @@ class RedisPages:
             page += yield from self._one(self._ids.pop())
         return page
 
+    def again(self, id: str) -> Steps[CheckpointTuple | None]:
+        """Return one of them as it is now; None if it was removed."""
+        return next(iter((yield from self._one(id))), None)
+
     def _one(self, id: str) -> Steps[list[CheckpointTuple]]:
         thread, namespace = self._place
         config: RunnableConfig = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.checkpoint.base import WRITES_IDX_MAP
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.types import RESUME
 from pydantic import BaseModel
 
 from langcairn.errors import InvalidInput
@@ -114,6 +115,13 @@ class Pages:
             self._before = before
         return page
 
+    def again(self, id: str) -> Steps[CheckpointTuple | None]:
+        """Return one of them as it is now; None if it was removed."""
+        place = self._config["configurable"]
+        config = config_of(place["thread_id"], place.get("checkpoint_ns"), id)
+        found: CheckpointTuple | None = yield Ask(self._saver, "get_tuple", (config,))
+        return found
+
 
 def get_id(config: RunnableConfig | None) -> str:
     """Return the id of the checkpoint that a config names; ``""`` for none."""
@@ -138,7 +146,9 @@ def writes_of(one: CheckpointTuple) -> list[Written]:
         writes = tasks.setdefault(task_id, [])
         idx = WRITES_IDX_MAP.get(channel)
         if idx is None:
-            idx = sum(number >= 0 for number, _, _ in writes)
+            # LangGraph counts what a task was resumed with, which comes first. With its own
+            # numbers, a write that a `DualWriteSaver` stores, too, is stored once.
+            idx = sum(number >= 0 or name == RESUME for number, name, _ in writes)
         writes.append((idx, channel, value))
     by_id = list(tasks) == sorted(tasks)
     return [
