@@ -356,7 +356,7 @@ def test_dictionaries(tmp_path: Path) -> None:
     (one,) = call("--store", url, "dictionaries", "--json").json
     assert (one["name"], one["bytes"], one["retired"]) == (report.name, report.size, False)
     assert call("--store", url, "dictionaries", "--retire", "nobody").code == 2
-    said = call("--store", url, "dictionaries", "--retire", report.name)
+    said = call("--store", url, "dictionaries", "--retire", report.name, "--yes")
     assert said.code == 0
     assert "looked at 10 threads; packed 1" in said.out
     assert "call this again" in said.err
@@ -366,6 +366,23 @@ def test_dictionaries(tmp_path: Path) -> None:
     assert not again.err
     assert "retired" in call("--store", url, "dictionaries").out
     assert call("--store", url, "verify").code == 0
+
+
+def test_retiring_a_dictionary_asks(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    with open_store(url) as store:
+        store.save_many(some_checkpoints(0, 10))
+        name = store.train_dictionary(samples=100, size=4096).name
+        assert name is not None
+        retire = ("--store", url, "dictionaries", "--retire", name)
+        assert call(*retire, answer="").code == 2
+        said = call(*retire, answer="n\n")
+        assert said.code == 1
+        assert name in said.err
+        assert "can't be undone" in said.err
+        assert [one.retired for one in store.dictionaries()] == [False]
+        assert call(*retire, answer="y\n").code == 0
+        assert [one.retired for one in store.dictionaries()] == [True]
 
 
 # doctor, advise
