@@ -451,6 +451,35 @@ def test_doctor_finds_rights_and_missing_files(url: str, tmp_path: Path) -> None
     assert not (tmp_path / "nowhere.db").exists()
 
 
+@pytest.mark.usefixtures("_on_a_disk")
+def test_doctor_finds_other_keys_than_those_written_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAIRN_KEYS", generate_key())
+    monkeypatch.setenv("CAIRN_WRONG", generate_key())
+    url = f"sqlite:///{tmp_path}/secret.db"
+    hidden = ("--option", "encrypt_metadata=true")
+    right, wrong = ("--encryption", "env:CAIRN_KEYS"), ("--encryption", "env:CAIRN_WRONG")
+    with open_store(url, encryption="env:CAIRN_KEYS", encrypt_metadata=True) as store:
+        checkpoint = Checkpoint(execution_id="b", state={"x": 1}, metadata={"source": "loop"})
+        store.save(checkpoint)
+        # Such as have lost their last checkpoint say nothing.
+        store.save(Checkpoint(execution_id="a", id="1", state={}))
+        store.delete("1", execution_id="a")
+    (tmp_path / "secret.db").chmod(0o600)
+    for options, remedy in (
+        ((*right, *hidden), ""),
+        (right, "--option encrypt_metadata=true"),
+        ((*wrong, *hidden), "--encryption env:NAME"),
+        ((), "--encryption env:NAME"),
+    ):
+        said = call("--store", url, "doctor", "--json", *options)
+        found = [one for one in said.json["findings"] if one["check"] == "reading"]
+        assert [one["level"] for one in found] == ["problem" if remedy else "ok"], options
+        assert remedy in found[0]["remedy"]
+        assert said.code == bool(remedy)
+
+
 def test_doctor_of_files(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/files"
     with open_store(url) as store:
