@@ -14,12 +14,15 @@ from tests.cli_calls import ask, build, call, fill, mount, thread
 from langcairn import errors
 from langcairn.checkpoint import Checkpoint
 from langcairn.cli import running
+from langcairn.cli.advising import Candidate, Loss, Shared, leaders
 from langcairn.cli.failing import NotThere, code_of
 from langcairn.cli.graph import ASCII, UNICODE, drawn
+from langcairn.cli.trials import Trial
 from langcairn.forks import Step
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.security.keys import generate_key
+from langcairn.stores import MemoryCheckpointStore
 from langcairn.testing.dictionaries import some_checkpoints
 
 
@@ -493,6 +496,7 @@ def test_advise(url: str, tmp_path: Path) -> None:
     told = call(*words, "--turns", "3").json
     assert told["steps"] == 6
     assert told["best"] in ("sqlite:///…", "file:///…")
+    assert told["level"][0] == told["best"]
     assert [one["suits"] for one in told["stores"]] == [True, False, True]
     assert all(one["put_ms"] > 0 and one["thread_bytes"] > 0 for one in told["stores"])
     told = call("--store", url, *words, "--like", "done", "-c", url, "--lose", "seconds").json
@@ -514,6 +518,25 @@ def test_advise_from_a_backup_and_when_nothing_suits(url: str, tmp_path: Path) -
     assert said.code == 0
     assert "Use " in said.out
     assert call("advise", "--directory", str(tmp_path / "none")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("times", "leading"),
+    [
+        ([2.92, 2.88, 9.0], "ab"),
+        ([2.88, 2.92, 9.0], "ab"),
+        ([1.19, 1.5, 1.0], "ac"),
+        ([1.21, 1.0, 1.5], "b"),
+        ([], ""),
+    ],
+)
+def test_stores_about_as_quick_as_the_quickest_are_level(times: list[float], leading: str) -> None:
+    pairs = [
+        (Candidate(name, MemoryCheckpointStore, Shared.MACHINE, Loss.NOTHING, "memory:"),
+         Trial(name, crowded=[time] * 3))
+        for name, time in zip("abc", times, strict=False)
+    ]  # fmt: skip
+    assert "".join(one.name for one, _ in leaders(pairs)) == leading
 
 
 # How errors end
