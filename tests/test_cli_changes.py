@@ -14,12 +14,15 @@ from tests.cli_calls import ask, build, call, fill, mount, thread
 from langcairn import errors
 from langcairn.checkpoint import Checkpoint
 from langcairn.cli import running
+from langcairn.cli.advising import Candidate, Loss, Shared, leaders
 from langcairn.cli.failing import NotThere, code_of
 from langcairn.cli.graph import ASCII, UNICODE, drawn
+from langcairn.cli.trials import Trial
 from langcairn.forks import Step
 from langcairn.langgraph.saver import CheckpointSaver
 from langcairn.opening import open_store
 from langcairn.security.keys import generate_key
+from langcairn.stores import MemoryCheckpointStore
 from langcairn.testing.dictionaries import some_checkpoints
 
 
@@ -221,11 +224,13 @@ def test_backups_of_other_keys(url: str, tmp_path: Path, monkeypatch: pytest.Mon
     plain, sealed = str(tmp_path / "plain.cairn"), str(tmp_path / "sealed.cairn")
     secret = ("--store", f"sqlite:///{tmp_path}/secret.db", "--encryption", "env:KEYS")
     assert call("--store", url, "backup", plain).code == 0
-    assert call(*secret, "restore", plain).code == 5
+    said = call(*secret, "restore", plain)
+    assert (said.code, "restore --trusted" in said.err) == (5, True)
     assert call(*secret, "restore", plain, "--trusted").code == 0
     assert call(*secret, "backup", sealed).code == 0
     other = f"sqlite:///{tmp_path}/new.db"
-    assert call("--store", other, "restore", sealed).code == 5
+    said = call("--store", other, "restore", sealed)
+    assert (said.code, "restore --backup-key" in said.err) == (5, True)
     assert call("--store", other, "restore", sealed, "--backup-key", "env:KEYS").code == 0
     assert ids(other, "done") == ids(url, "done")
 
@@ -235,6 +240,21 @@ def test_incremental_backup(url: str, tmp_path: Path) -> None:
     assert call("--store", url, "backup", first).code == 0
     said = call("--store", url, "backup", second, "--since", first)
     assert "2 threads unchanged" in said.out
+    away = (tmp_path / "1.cairn").rename(tmp_path / "away.cairn")
+    restore = ("--store", f"sqlite:///{tmp_path}/new.db", "restore", second)
+    said = call(*restore)
+    assert (said.code, "restore --parent FILE" in said.err) == (2, True)
+    assert call(*restore, "--parent", str(away)).code == 0
+
+
+def test_a_backup_that_is_cut_off(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "b.cairn"
+    assert call("--store", url, "backup", str(file)).code == 0
+    file.write_bytes(file.read_bytes()[: -file.stat().st_size // 20])
+    restore = ("--store", f"sqlite:///{tmp_path}/new.db", "restore", str(file))
+    said = call(*restore)
+    assert (said.code, "restore --salvage" in said.err) == (5, True)
+    assert call(*restore, "--salvage", "--json").json["threads"] > 0
 
 
 def damage(url: str) -> None:
@@ -356,7 +376,7 @@ def test_dictionaries(tmp_path: Path) -> None:
     (one,) = call("--store", url, "dictionaries", "--json").json
     assert (one["name"], one["bytes"], one["retired"]) == (report.name, report.size, False)
     assert call("--store", url, "dictionaries", "--retire", "nobody").code == 2
-    said = call("--store", url, "dictionaries", "--retire", report.name)
+    said = call("--store", url, "dictionaries", "--retire", report.name, "--yes")
     assert said.code == 0
     assert "looked at 10 threads; packed 1" in said.out
     assert "call this again" in said.err
@@ -366,6 +386,23 @@ def test_dictionaries(tmp_path: Path) -> None:
     assert not again.err
     assert "retired" in call("--store", url, "dictionaries").out
     assert call("--store", url, "verify").code == 0
+
+
+def test_retiring_a_dictionary_asks(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    with open_store(url) as store:
+        store.save_many(some_checkpoints(0, 10))
+        name = store.train_dictionary(samples=100, size=4096).name
+        assert name is not None
+        retire = ("--store", url, "dictionaries", "--retire", name)
+        assert call(*retire, answer="").code == 2
+        said = call(*retire, answer="n\n")
+        assert said.code == 1
+        assert name in said.err
+        assert "can't be undone" in said.err
+        assert [one.retired for one in store.dictionaries()] == [False]
+        assert call(*retire, answer="y\n").code == 0
+        assert [one.retired for one in store.dictionaries()] == [True]
 
 
 # doctor, advise
@@ -417,6 +454,35 @@ def test_doctor_finds_rights_and_missing_files(url: str, tmp_path: Path) -> None
     assert not (tmp_path / "nowhere.db").exists()
 
 
+@pytest.mark.usefixtures("_on_a_disk")
+def test_doctor_finds_other_keys_than_those_written_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAIRN_KEYS", generate_key())
+    monkeypatch.setenv("CAIRN_WRONG", generate_key())
+    url = f"sqlite:///{tmp_path}/secret.db"
+    hidden = ("--option", "encrypt_metadata=true")
+    right, wrong = ("--encryption", "env:CAIRN_KEYS"), ("--encryption", "env:CAIRN_WRONG")
+    with open_store(url, encryption="env:CAIRN_KEYS", encrypt_metadata=True) as store:
+        checkpoint = Checkpoint(execution_id="b", state={"x": 1}, metadata={"source": "loop"})
+        store.save(checkpoint)
+        # Such as have lost their last checkpoint say nothing.
+        store.save(Checkpoint(execution_id="a", id="1", state={}))
+        store.delete("1", execution_id="a")
+    (tmp_path / "secret.db").chmod(0o600)
+    for options, remedy in (
+        ((*right, *hidden), ""),
+        (right, "--option encrypt_metadata=true"),
+        ((*wrong, *hidden), "--encryption env:NAME"),
+        ((), "--encryption env:NAME"),
+    ):
+        said = call("--store", url, "doctor", "--json", *options)
+        found = [one for one in said.json["findings"] if one["check"] == "reading"]
+        assert [one["level"] for one in found] == ["problem" if remedy else "ok"], options
+        assert remedy in found[0]["remedy"]
+        assert said.code == bool(remedy)
+
+
 def test_doctor_of_files(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/files"
     with open_store(url) as store:
@@ -430,6 +496,7 @@ def test_advise(url: str, tmp_path: Path) -> None:
     told = call(*words, "--turns", "3").json
     assert told["steps"] == 6
     assert told["best"] in ("sqlite:///…", "file:///…")
+    assert told["level"][0] == told["best"]
     assert [one["suits"] for one in told["stores"]] == [True, False, True]
     assert all(one["put_ms"] > 0 and one["thread_bytes"] > 0 for one in told["stores"])
     told = call("--store", url, *words, "--like", "done", "-c", url, "--lose", "seconds").json
@@ -451,6 +518,25 @@ def test_advise_from_a_backup_and_when_nothing_suits(url: str, tmp_path: Path) -
     assert said.code == 0
     assert "Use " in said.out
     assert call("advise", "--directory", str(tmp_path / "none")).code == 2
+
+
+@pytest.mark.parametrize(
+    ("times", "leading"),
+    [
+        ([2.92, 2.88, 9.0], "ab"),
+        ([2.88, 2.92, 9.0], "ab"),
+        ([1.19, 1.5, 1.0], "ac"),
+        ([1.21, 1.0, 1.5], "b"),
+        ([], ""),
+    ],
+)
+def test_stores_about_as_quick_as_the_quickest_are_level(times: list[float], leading: str) -> None:
+    pairs = [
+        (Candidate(name, MemoryCheckpointStore, Shared.MACHINE, Loss.NOTHING, "memory:"),
+         Trial(name, crowded=[time] * 3))
+        for name, time in zip("abc", times, strict=False)
+    ]  # fmt: skip
+    assert "".join(one.name for one, _ in leaders(pairs)) == leading
 
 
 # How errors end

@@ -98,6 +98,19 @@ def test_a_missing_extra_is_said() -> None:
     assert "Traceback" not in said.stderr
 
 
+def test_help_on_the_viewer_needs_no_extra() -> None:
+    hidden = (
+        "import sys; sys.modules['starlette'] = None; from langcairn.cli.app import main; main()"
+    )
+    said = run("-c", hidden, "view", "--help")
+    assert said.returncode == 0
+    assert "--allow-host" in said.stdout
+    said = run("-c", hidden, "view", "--demo")
+    assert said.returncode == 11
+    assert "pip install 'langcairn[viewer]'" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 def test_benchmarks_are_passed_their_arguments() -> None:
     said = run("-m", "langcairn", "bench", "--help")
     assert said.returncode == 0

@@ -61,6 +61,7 @@ _SHARED = list(Shared)
 _LOSS = list(Loss)
 _LEVELS = (1, 3, 9)  # of compression
 _DEFAULT_LEVEL = 3
+_NEAR = 1.2  # times the least; what is nearer changes places from run to run
 _SLOW = 0.005  # [s] from here on a run feels its saves
 _COLUMNS = (
     Column("store", style="bold"),
@@ -155,7 +156,8 @@ def advise(
             advance(done, total)
     pairs = list(zip(candidates, trials, strict=True))
     fitting = [pair for pair in pairs if not pair[1].error and _suits(pair[0], shared, lose)]
-    best = min(fitting, key=lambda pair: percentile(pair[1].crowded, 0.95), default=None)
+    leading = leaders(fitting)
+    best = leading[0] if leading else None
     advice = _advice(best, pairs, levels, lose) if best else []
     if session.as_json:
         session.out.json(
@@ -165,11 +167,12 @@ def advise(
                 "needs": {"shared": shared.value, "lose": lose.value},
                 "stores": [_described(*pair, shared, lose) for pair in pairs],
                 "best": None if best is None else best[0].url,
+                "level": [one.url for one, _ in leading],
                 "advice": advice,
             }
         )
     else:
-        _print(session, pairs, best, advice, (shared, lose), len(steps), crowd)
+        _print(session, pairs, leading, advice, (shared, lose), len(steps), crowd)
     if best is None:
         raise typer.Exit(FOUND_SOMETHING)
 
@@ -261,6 +264,19 @@ def _why_not(one: Candidate, trial: Trial, shared: Shared, lose: Loss) -> str:
     return "yes"
 
 
+def leaders(pairs: Sequence[tuple[Candidate, Trial]]) -> list[tuple[Candidate, Trial]]:
+    """Return the quickest store and those that are about as quick, in the order given.
+
+    Their order is one of preference: which of them is the quickest differs from run to run.
+    """
+    least = min((_crowded(trial) for _, trial in pairs), default=0.0)
+    return [pair for pair in pairs if _crowded(pair[1]) <= _NEAR * least]
+
+
+def _crowded(trial: Trial) -> float:
+    return percentile(trial.crowded, 0.95)
+
+
 def _advice(
     best: tuple[Candidate, Trial],
     pairs: Sequence[tuple[Candidate, Trial]],
@@ -311,7 +327,7 @@ def _described(one: Candidate, trial: Trial, shared: Shared, lose: Loss) -> dict
         "loss": one.loss.value,
         "put_ms": _rounded(middle(trial.puts)),
         "put_p95_ms": _rounded(percentile(trial.puts, 0.95)),
-        "crowded_put_p95_ms": _rounded(percentile(trial.crowded, 0.95)),
+        "crowded_put_p95_ms": _rounded(_crowded(trial)),
         "puts_per_second": round(trial.rate, 1),
         "get_ms": _rounded(middle(trial.gets)),
         "thread_bytes": trial.stored_bytes,
@@ -329,7 +345,7 @@ def _ms(seconds: float) -> str:
 def _print(
     session: Session,
     pairs: Sequence[tuple[Candidate, Trial]],
-    best: tuple[Candidate, Trial] | None,
+    leading: Sequence[tuple[Candidate, Trial]],
     advice: Sequence[str],
     needs: tuple[Shared, Loss],
     steps: int,
@@ -343,7 +359,7 @@ def _print(
             figures = [
                 _ms(middle(trial.puts)),
                 _ms(percentile(trial.puts, 0.95)),
-                _ms(percentile(trial.crowded, 0.95)),
+                _ms(_crowded(trial)),
                 f"{trial.rate:,.0f}",
                 _ms(middle(trial.gets)),
                 size(trial.stored_bytes),
@@ -355,7 +371,7 @@ def _print(
         if trial.error:
             out.say("", f"{one.name}: {without_passwords(trial.error)}")
     out.say("")
-    if best is None:
+    if not leading:
         shared, lose = needs
         out.say(
             f"None of these suits {_USERS[shared]}, if a loss of power may cost {lose}: measure "
@@ -363,10 +379,22 @@ def _print(
             + (", such as a PostgreSQL server." if shared is Shared.NETWORK else ".")
         )
         return
-    one, trial = best
-    out.say(
-        f"Use {one.url}: of those that suit, its saves are the quickest with {crowd} threads at "
-        f"once: 95 % within {_ms(percentile(trial.crowded, 0.95))}."
-    )
+    out.say(_verdict(leading, crowd))
     for line in advice:
         out.say(f"- {line}")
+
+
+def _verdict(leading: Sequence[tuple[Candidate, Trial]], crowd: int) -> str:
+    (one, trial), *others = leading
+    within = _ms(_crowded(trial))
+    if not others:
+        return (
+            f"Use {one.url}: of those that suit, its saves are the quickest with {crowd} threads "
+            f"at once: 95 % within {within}."
+        )
+    named = ", ".join(f"{other.name} ({_ms(_crowded(figures))})" for other, figures in others)
+    return (
+        f"Use {one.url}: with {crowd} threads at once, 95 % of its saves are within {within}. "
+        f"Level with it, at most {(_NEAR - 1) * 100:.0f} % behind the quickest: {named}. Of level "
+        "stores, the uppermost is advised."
+    )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from langcairn.cli.arguments import Yes
+from langcairn.cli.asking import confirm
 from langcairn.cli.printing import Column, counted, size, when
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ def dictionaries(
     retire: Annotated[
         str, typer.Option(metavar="NAME", help="Pack nothing with it any more, and anew what is.")
     ] = "",
+    yes: Yes = False,
 ) -> None:
     """List the dictionaries chunks are packed with; retire one.
 
@@ -32,6 +35,7 @@ def dictionaries(
     session: Session = ctx.obj
     with session.open() as store:
         if retire:
+            _ask(store, retire, yes=yes)
             _retire(session, store, retire)
         else:
             _list(session, store)
@@ -66,6 +70,14 @@ def _list(session: Session, store: CheckpointStore) -> None:
             for one in found
         ),
     )  # fmt: skip
+
+
+def _ask(store: CheckpointStore, name: str, *, yes: bool) -> None:
+    """Ask about a dictionary that is in use: one that is retired has nothing more to lose."""
+    in_use = [one for one in store.dictionaries() if one.name == name and not one.retired]
+    if in_use:
+        lines = [f"{name}, {size(one.size)}, trained {when(one.trained_at)}" for one in in_use]
+        confirm("Retire it, which can't be undone?", lines, yes=yes)
 
 
 def _retire(session: Session, store: CheckpointStore, name: str) -> None:

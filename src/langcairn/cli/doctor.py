@@ -26,7 +26,8 @@ from langcairn.cli.session import (
     official_keys_instead,
 )
 from langcairn.cli.urls import path_of, scheme_of
-from langcairn.errors import CairnError, InvalidInput, StoreError
+from langcairn.codec.standins import InspectingSerializer
+from langcairn.errors import CairnError, CorruptData, InvalidInput, StoreError
 from langcairn.opening import open_store
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _UNKNOWN_ROOM = {
     "redis": "Set maxmemory, and let the user have INFO.",
 }
 _PINGS = 15
+_THREADS = 10  # among which one with a checkpoint is looked for
 _SLOW = 0.02  # [s] a put is one round trip and a commit
 _NEARLY_FULL = 0.9
 _PATIENCE = 5.0  # [s]
@@ -62,7 +64,7 @@ def doctor(
     """Look for what is wrong with a store, and say what to do.
 
     Looks at the connection, rights, the schema, latency, durability, the pool, eviction, space and
-    clocks. The exit code is 1 if there is a problem; warnings are none.
+    clocks, and reads one checkpoint. The exit code is 1 if there is a problem; warnings are none.
     """
     session: Session = ctx.obj
     session.import_modules()
@@ -92,6 +94,7 @@ def _findings(session: Session, *, write: bool) -> Iterator[Finding]:
         return
     if scheme not in LOCAL:
         options.setdefault("deadline", _PATIENCE)
+    options["serde"] = InspectingSerializer()  # a type that isn't loaded here is no damage
     with open_store(session.url, **options) as store:
         try:
             yield from _in_general(session, store, write=write)
@@ -115,7 +118,7 @@ def _findings(session: Session, *, write: bool) -> Iterator[Finding]:
         yield _fault(session, error)
 
 
-def _fault(session: Session, error: Exception) -> Finding:
+def _fault(session: Session, error: Exception, check: str = "connection") -> Finding:
     remedy = session.hint(error)
     if remedy is None:
         remedy = {
@@ -124,7 +127,7 @@ def _fault(session: Session, error: Exception) -> Finding:
             "StoreMisconfigured": "The message says what to change.",
             "StoreFull": "Make room: `langcairn prune` deletes old checkpoints.",
         }.get(type(error).__name__, "`langcairn verify` says what exactly is damaged.")
-    return problem("connection", without_passwords(str(error)), remedy)
+    return problem(check, without_passwords(str(error)), remedy)
 
 
 def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Iterator[Finding]:
@@ -146,6 +149,8 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
         yield warning("contents", OFFICIAL_KEYS, session.takeover)
     if lacks_objects(store):
         yield problem("contents", LACKS_OBJECTS, SAY_OBJECTS)
+    else:
+        yield from _reading(session, store)
     yield _latency(store)
     stats = store.stats()
     room = stats.used_ratio
@@ -160,6 +165,17 @@ def _in_general(session: Session, store: CheckpointStore, *, write: bool) -> Ite
         yield warning("space", what, remedy)
     if write:
         yield _trial(store)
+
+
+def _reading(session: Session, store: CheckpointStore) -> Iterator[Finding]:
+    """Read a checkpoint: nothing else shows that the keys and options are others than its own."""
+    try:
+        for id in store.executions(limit=_THREADS):
+            if store.list(id, limit=1):
+                yield ok("reading", "the newest checkpoint of a thread can be read")
+                return
+    except CorruptData as error:
+        yield _fault(session, error, "reading")
 
 
 def _latency(store: CheckpointStore) -> Finding:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from langcairn.cli.escaping import without_passwords
 from langcairn.cli.urls import path_of, scheme_of
-from langcairn.errors import AlreadyThere, InvalidInput, StoreMisconfigured, UnsafeType
+from langcairn.errors import (
+    AlreadyThere,
+    CorruptData,
+    DecryptionFailed,
+    ForgedData,
+    InvalidInput,
+    StoreMisconfigured,
+    UnsafeType,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +48,37 @@ PATIENCE = 3.0
 """How long to wait for a server [s]."""
 _FOREIGN = ("was made by langgraph-checkpoint", "was made by LangGraphGo",
             "tables of langgraph-checkpoint")  # fmt: skip
+_KEY = (
+    "Here: --encryption env:NAME or file:PATH, with the key it was written with; of what migrate "
+    "reads, --source-option encryption=env:NAME"
+)
+# A kind of error, words of its message, and what to do about it on the command line. The first
+# that fits: messages speak of arguments in Python.
+_HINTS: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        UnsafeType,
+        "module is not loaded",
+        "Name the module that has the type: langcairn --import MODULE …",
+    ),
+    (AlreadyThere, "existing=", "Here: --existing skip, or --existing replace"),
+    (InvalidInput, "parents=[", "Here: restore --parent FILE, for each backup that it builds on"),
+    (CorruptData, "salvage=True", "Here: restore --salvage"),
+    (ForgedData, "trusted=True", "Here: restore --trusted"),
+    (ForgedData, "its signing_key", "Here: --signing-key env:NAME or file:PATH"),
+    (
+        DecryptionFailed,
+        "restore(…, encryption=",
+        "Here: restore --backup-key env:NAME or file:PATH",
+    ),
+    (
+        DecryptionFailed,
+        "another encrypt_metadata",
+        "Here: --option encrypt_metadata=true if it was written with encrypt_metadata=True, and "
+        "without that option if it wasn't",
+    ),
+    (DecryptionFailed, "with its key (encryption=", _KEY),
+    (DecryptionFailed, "the keys given are", _KEY),
+)
 
 
 @dataclass
@@ -141,13 +180,13 @@ class Session:
 
     def hint(self, error: Exception) -> str | None:
         """Return what to do about an error, where its message doesn't say it."""
-        if isinstance(error, UnsafeType) and "module is not loaded" in str(error):
-            return "Name the module that has the type: langcairn --import MODULE …"
-        if isinstance(error, AlreadyThere) and "existing=" in str(error):
-            return "Here: --existing skip, or --existing replace"
         if isinstance(error, StoreMisconfigured) and any(one in str(error) for one in _FOREIGN):
             return self.takeover
-        return None
+        said = str(error)
+        return next(
+            (hint for kind, words, hint in _HINTS if isinstance(error, kind) and words in said),
+            None,
+        )
 
     @property
     def takeover(self) -> str:

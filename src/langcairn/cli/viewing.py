@@ -9,8 +9,6 @@ import typer
 from langcairn.cli.session import LOCAL
 from langcairn.cli.urls import scheme_of
 from langcairn.opening import open_store
-from langcairn.viewer import serve
-from langcairn.viewer.demo import fill
 
 if TYPE_CHECKING:
     from langcairn.cli.session import Session
@@ -52,6 +50,8 @@ def view(
     Prints the address, and serves until Ctrl-C. Other machines can't reach it unless --host says
     so, and then need the token. Without --write nothing can be changed.
     """
+    from langcairn.viewer import serve  # noqa: PLC0415 -- the help needs no extra
+
     session: Session = ctx.obj
     with _open(session, demo=demo) as store:
         serve(
@@ -69,6 +69,8 @@ def view(
 
 def _open(session: Session, *, demo: bool) -> CheckpointStore:
     if demo:
+        from langcairn.viewer.demo import fill  # noqa: PLC0415 -- as above
+
         store = open_store("memory:")
         fill(store)
         return store
