@@ -39,9 +39,10 @@ from langcairn.backends.base import (
     Remove,
     Rewrite,
 )
+from langcairn.codec.chunks import POINTER
 from langcairn.objects import TieredBackend
 from langcairn.objects import moving as objects
-from langcairn.objects.packs import POINTER, parse_pointer
+from langcairn.objects.packs import parse_pointer
 from langcairn.objects.requests import (
     Below,
     GetRanges,

@@ -278,6 +278,6 @@ def _check_objects(store: CheckpointStore) -> None:
 
 def lacks_objects(store: CheckpointStore) -> bool:
     """Tell whether content of a store is in object storage, and it wasn't said where."""
-    from langcairn.objects.naming import RESERVED  # noqa: PLC0415 -- as above
+    from langcairn.objects.naming import was_moved  # noqa: PLC0415 -- as above
 
-    return store.tiered() is None and RESERVED in store.executions(after=RESERVED[:-1], limit=1)
+    return store.tiered() is None and store.run(was_moved())

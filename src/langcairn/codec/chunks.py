@@ -38,8 +38,8 @@ T = TypeVar("T")
 ID_LENGTH = 22  # [characters]
 # How an encrypted chunk begins: with what is no kind.
 ENVELOPE = b"\xce"
-# How a pointer into object storage begins: see `langcairn.objects.packs`.
-_POINTER = b"\xcf"
+# How a pointer into object storage begins, in the place of a chunk: see `langcairn.objects.packs`.
+POINTER = b"\xcf"
 _HASH_BYTES = 16
 _RAW, _ZSTD, _WITH_DICTIONARY = 0, 1, 2
 _BODY_AT = 2
@@ -350,7 +350,7 @@ def encrypted(what: str) -> DecryptionFailed:
 
 
 def _headless(id: ChunkId, sealed: bytes) -> CorruptData:
-    if sealed.startswith(_POINTER):
+    if sealed.startswith(POINTER):
         return CorruptData(
             f"chunk {id} was moved to object storage: open the store with objects=…; or it was "
             "damaged"

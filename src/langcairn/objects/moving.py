@@ -21,10 +21,11 @@ from langcairn.backends.base import (
     Position,
 )
 from langcairn.checks import checked_write
+from langcairn.codec.chunks import POINTER
 from langcairn.codec.reader import Content, ReadOrder, parse
 from langcairn.errors import StoreUnavailable
 from langcairn.maintenance import open_pages
-from langcairn.objects.packs import POINTER, PackBuilder
+from langcairn.objects.packs import PackBuilder
 from langcairn.objects.requests import Below, DeleteObjects, GetObject, ObjectMissing, PutObject
 from langcairn.records import place
 

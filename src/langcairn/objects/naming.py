@@ -33,6 +33,12 @@ _NAME = ChunkId("langcairn-objects-name")
 _MARK = b"\xcf\x00"  # no kind of chunk, and no pointer
 
 
+def was_moved() -> Generator[Any, Any, bool]:
+    """Tell whether content is in object storage, asked of a store that wasn't told where."""
+    found: list[str] = yield FindExecutions(RESERVED[:-1], 1)
+    return RESERVED in found
+
+
 def known_name() -> Generator[Any, Any, bytes | None]:
     """Return the name; None if nothing was ever moved."""
     stored: dict[ChunkId, bytes] = yield Below(FetchChunks(RESERVED, [_NAME]))

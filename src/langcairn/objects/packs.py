@@ -21,13 +21,12 @@ import struct
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
+from langcairn.codec.chunks import POINTER
 from langcairn.errors import CorruptData
 
 if TYPE_CHECKING:
     from langcairn.backends.base import ChunkId
 
-# How a pointer begins: with what is neither the kind of a chunk nor encrypted.
-POINTER = b"\xcf"
 STORE_BYTES = 8
 PACK_BYTES = 16
 # A longer execution id is read in a second request.

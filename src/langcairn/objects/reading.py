@@ -8,8 +8,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from langcairn.backends.base import FetchChunks
+from langcairn.codec.chunks import POINTER
 from langcairn.errors import CorruptData, MissingChunks, StoreUnavailable
-from langcairn.objects.packs import POINTER, Pointer, parse_pointer
+from langcairn.objects.packs import Pointer, parse_pointer
 from langcairn.objects.requests import Below, GetRanges, ListObjects, ObjectMissing, StoredObject
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from langcairn.backends.base import Commit, Remove
 from langcairn.errors import CorruptData, StaleEpoch, StoreMisconfigured, StoreUnavailable
-from langcairn.executions import Wanted, find_executions
 from langcairn.maintenance import sweep
-from langcairn.objects.naming import RESERVED
+from langcairn.objects.naming import was_moved
 from langcairn.transfer.backups import BackupReport, backup_steps
 from langcairn.transfer.references import unharmed
 from langcairn.transfer.reports import Counts
@@ -97,10 +96,7 @@ def _repair(
 
 def _refuse_without_objects(store: CheckpointStore) -> Steps[None]:
     """Refuse a store whose moved content would pass for lost."""
-    if store.tiered() is not None:
-        return
-    found = yield from on(store, find_executions(Wanted(), RESERVED[:-1], 1))
-    if RESERVED in found:
+    if store.tiered() is None and (yield from on(store, was_moved())):
         raise StoreMisconfigured(
             "content of this store was moved to object storage, which isn't damage: open the store "
             "with objects=… to repair it"
